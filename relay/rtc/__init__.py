@@ -1,0 +1,1 @@
+"""Mechanism: the only room that knows aiortc, aioice, pylibsrtp and their private parts."""

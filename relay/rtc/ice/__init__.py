@@ -1,0 +1,1 @@
+"""ICE: sockets, agents, consent (RFC 8445, RFC 7675)."""
