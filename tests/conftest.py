@@ -1,7 +1,7 @@
 """What every test gets: the event loop, and the guards that make a quiet defect a red test.
 
 - Tests run on uvloop where it exists; `PYTEST_LOOP=asyncio` or `PYTEST_LOOP=both` chooses.
-  A test marked `both_loops` runs on each.
+  A test marked `both_loops` runs on each, and so does what `--both-loops-in` names.
 - Code of `relay` that blocks the event loop raises `blockbuster.BlockingError`.
 - An async test that leaves a task, a thread, a socket or an unhandled error behind fails.
 - Hypothesis is deterministic under CI; `HYPOTHESIS_PROFILE=thorough` looks further.
@@ -59,12 +59,27 @@ def _loop_factories() -> dict[str, LoopFactory]:
     return {"uvloop": uvloop.new_event_loop, **factories}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--both-loops-in",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="run the async tests below FOLDER on uvloop and on asyncio's own loop",
+    )
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, LoopFactory]:
     factories = _loop_factories()
     wanted = os.environ.get("PYTEST_LOOP", next(iter(factories)))
-    if wanted == "both" or item.get_closest_marker("both_loops"):
+    folders = [config.rootpath / folder for folder in config.getoption("both_loops_in")]
+    if (
+        wanted == "both"
+        or item.get_closest_marker("both_loops")
+        or any(item.path.is_relative_to(folder) for folder in folders)
+    ):
         return factories
     if wanted not in factories:
         raise pytest.UsageError(f"PYTEST_LOOP={wanted}: choose one of {', '.join(factories)}, both")
