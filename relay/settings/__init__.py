@@ -1,0 +1,34 @@
+"""Typed settings: one TOML file, and the environment, which wins. It is read by `load` alone."""
+
+from relay.settings.load import DEFAULT_FILE, InvalidSettings, Loaded, load
+from relay.settings.model import (
+    AdminSettings,
+    ApiKey,
+    AuthSettings,
+    HttpSettings,
+    IceSettings,
+    MediaSettings,
+    PolicySettings,
+    SessionSettings,
+    Settings,
+    TelemetrySettings,
+    UpstreamSettings,
+)
+
+__all__ = [
+    "DEFAULT_FILE",
+    "AdminSettings",
+    "ApiKey",
+    "AuthSettings",
+    "HttpSettings",
+    "IceSettings",
+    "InvalidSettings",
+    "Loaded",
+    "MediaSettings",
+    "PolicySettings",
+    "SessionSettings",
+    "Settings",
+    "TelemetrySettings",
+    "UpstreamSettings",
+    "load",
+]
