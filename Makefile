@@ -49,9 +49,7 @@ clean:
 	@touch $@
 
 .cache/debian: scripts/debian-packages
-	scripts/debian-packages
-	@mkdir -p .cache && touch $@
+	scripts/debian-packages $@
 
 .cache/js/.bundled: scripts/bundle-clients tests/browser/js/package-lock.json $(wildcard tests/browser/js/*.js)
-	scripts/bundle-clients
-	@touch $@
+	scripts/bundle-clients $@
