@@ -1,0 +1,1 @@
+"""The relay beside its yardsticks, measured in one run: `python -m benchmarks`."""

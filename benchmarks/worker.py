@@ -1,0 +1,96 @@
+"""A process of a run that does as it is told: one JSON object a line in, one a line out.
+
+The load must not share a process with the one who measures, nor with the upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import uvloop
+
+from relay.loadtest.model import LoadModel
+from relay.loadtest.speech import stored_payloads
+from relay.loadtest.window import WindowResult
+
+from .udp import UdpLoad, UdpUpstream
+
+Answer = Mapping[str, Any]
+
+
+class _Load(Protocol):
+    def begin_window(self) -> None: ...
+    def end_window(self) -> WindowResult: ...
+    async def close(self) -> None: ...
+
+
+class Worker:
+    """At most one load at a time; a command is a method's name and its arguments."""
+
+    def __init__(self) -> None:
+        self._payloads = stored_payloads()
+        self._load: _Load | None = None
+        self._upstream: UdpUpstream | None = None
+        self._commands: dict[str, Callable[..., Awaitable[Answer]]] = {
+            "open_udp": self._open_udp,
+            "serve_udp": self._serve_udp,
+            "begin": self._begin,
+            "end": self._end,
+            "close": self._close,
+        }
+
+    async def obey(self, line: bytes) -> Answer:
+        order = json.loads(line)
+        try:
+            return await self._commands[order.pop("command")](**order)
+        except Exception as error:  # the run reports it in the figure's place and goes on
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    async def _open_udp(self, port: int, model: dict[str, Any]) -> Answer:
+        load = UdpLoad(LoadModel(**model), self._payloads, port)
+        await load.open()
+        self._load = load
+        return {}
+
+    async def _serve_udp(self, port: int, model: dict[str, Any]) -> Answer:
+        if self._upstream is not None:
+            self._upstream.close()
+        self._upstream = UdpUpstream(LoadModel(**model), self._payloads, port)
+        return {}
+
+    async def _begin(self) -> Answer:
+        gc.collect()
+        gc.freeze()  # a collection in the window would be measured as the relay's latency
+        assert self._load is not None
+        self._load.begin_window()
+        return {}
+
+    async def _end(self) -> Answer:
+        assert self._load is not None
+        return self._load.end_window().to_json()
+
+    async def _close(self) -> Answer:
+        if self._load is not None:
+            await self._load.close()
+            self._load = None
+        gc.unfreeze()
+        return {}
+
+
+async def _serve(worker: Worker) -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        answer = await worker.obey(line)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(Worker()))
