@@ -1,0 +1,1 @@
+"""Logging, redaction and metrics: what the relay tells of itself, and what it never tells."""

@@ -1,0 +1,111 @@
+"""The Prometheus metrics of contract §6.
+
+Nothing here is touched on the packet path: packets are counted by the legs, and read from them when
+somebody scrapes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from relay.core.ids import Direction, LegName
+
+LAG_INTERVAL_S: Final = 0.25
+
+_SETUP_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_LAG_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+
+
+class CallsSource(Protocol):
+    """What a scrape asks of the calls. The totals only ever grow: ended calls stay in them."""
+
+    def live_count(self) -> int: ...
+
+    def packet_totals(self) -> Mapping[tuple[LegName, Direction], int]:
+        """RTP and RTCP packets that a leg received or sent, by the direction they travel in."""
+        ...
+
+    def drop_totals(self) -> Mapping[str, int]:
+        """Packets that were not forwarded, by reason."""
+        ...
+
+
+class Metrics(Collector):
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._ended: Counter[str] = Counter()
+        self._source: CallsSource | None = None
+        self._setup = Histogram(
+            "relay_setup_seconds",
+            "From a call's request to its answer",
+            buckets=_SETUP_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._lag = Histogram(
+            "relay_event_loop_lag_seconds",
+            "How late the event loop woke a sleeper",
+            buckets=_LAG_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._registry.register(self)
+
+    def watch(self, source: CallsSource) -> None:
+        """Reads packets and live calls from `source` at each scrape."""
+        self._source = source
+
+    def call_answered(self, setup_s: float) -> None:
+        """A call got its answer, `setup_s` seconds after its request."""
+        self._setup.observe(setup_s)
+
+    def call_ended(self, outcome: str) -> None:
+        """A call ended; `outcome` is one of a few words (`core.lifecycle.Outcome`)."""
+        self._ended[outcome] += 1
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition text and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    async def measure_loop_lag(self) -> None:
+        """Runs until cancelled: sleeps, and notes how much longer it took."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_INTERVAL_S
+            await asyncio.sleep(LAG_INTERVAL_S)
+            self._lag.observe(max(0.0, loop.time() - due))
+
+    def collect(self) -> Iterable[Metric]:
+        # By hand, for prometheus-client takes the gauge `relay_sessions` and the counter
+        # `relay_sessions_total` for one name; Prometheus itself does not.
+        ended = CounterMetricFamily(
+            "relay_sessions", "Calls that have ended, by outcome", labels=["outcome"]
+        )
+        for outcome, count in sorted(self._ended.items()):
+            ended.add_metric([outcome], count)
+        yield ended
+        if self._source is not None:
+            yield from _of_calls(self._source)
+
+
+def _of_calls(source: CallsSource) -> Iterable[Metric]:
+    yield GaugeMetricFamily("relay_sessions", "Calls now", value=source.live_count())
+    packets = CounterMetricFamily(
+        "relay_packets", "RTP and RTCP packets of a leg", labels=["leg", "direction"]
+    )
+    for (leg, direction), count in sorted(source.packet_totals().items()):
+        packets.add_metric([leg, direction], count)
+    yield packets
+    dropped = CounterMetricFamily(
+        "relay_packets_dropped", "Packets that were not forwarded", labels=["reason"]
+    )
+    for reason, count in sorted(source.drop_totals().items()):
+        dropped.add_metric([reason], count)
+    yield dropped
