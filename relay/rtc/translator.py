@@ -1,0 +1,125 @@
+"""The packet path between two legs: an RTP translator (RFC 3550 §7.2).
+
+unprotect → read → tap → protect → send, in the callback of the socket that received the datagram.
+RTP and RTCP bytes pass as they are: sequence numbers, timestamps, extensions, feedback and whatever
+comes next were negotiated end to end. Nothing here raises, waits, queues or decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from relay.core.ids import Direction
+from relay.rtc.buffer import (
+    DATA,
+    LENGTH,
+    VIEW,
+    srtp_protect,
+    srtp_protect_rtcp,
+    srtp_unprotect,
+    srtp_unprotect_rtcp,
+)
+from relay.rtc.packets import PacketPort
+
+if TYPE_CHECKING:
+    from relay.rtc.leg import Leg
+
+log = structlog.get_logger(__name__)
+
+PacketTap = Callable[[Direction, bool, bytes], None]
+"""(direction, is_rtcp, the decrypted packet). Must return at once; one that raises is taken off."""
+
+
+class Forwarder:
+    """One direction: what `source` receives, `target` sends."""
+
+    __slots__ = ("_direction", "_inbound_rtp", "_source", "_tap", "_target", "_target_ice")
+
+    def __init__(
+        self, source: PacketPort, target: PacketPort, direction: Direction, tap: PacketTap | None
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._target_ice = target.ice
+        self._inbound_rtp = source.inbound.rtp
+        self._direction: Direction = direction
+        self._tap = tap
+        source.ice.receive_rtp = self.receive
+
+    def receive(self, size: int) -> None:
+        """A protected packet of `size` bytes lies in the buffer."""
+        source, target = self._source, self._target
+        rx, tx = source.rx, target.tx
+        if rx is None or tx is None:
+            source.drops["not_ready"] += 1
+            return
+        LENGTH[0] = size
+        if 192 <= DATA[1] <= 223:  # RFC 5761 §4
+            self._receive_rtcp(rx, tx)
+            return
+        if srtp_unprotect(rx, DATA, LENGTH):
+            source.drops["srtp_unauthentic"] += 1
+            return
+        length = LENGTH[0]
+        self._inbound_rtp(length)
+        if self._tap is not None:
+            self._copy(length, is_rtcp=False)
+        if srtp_protect(tx, DATA, LENGTH):
+            source.drops["srtp_refused"] += 1
+            return
+        try:
+            self._target_ice.send(VIEW[: LENGTH[0]])
+        except OSError as error:
+            self._count(error)
+            return
+        target.sent_packets += 1
+        target.sent_bytes += length
+
+    def _receive_rtcp(self, rx: Any, tx: Any) -> None:
+        source, target = self._source, self._target
+        if srtp_unprotect_rtcp(rx, DATA, LENGTH):
+            source.drops["srtp_unauthentic"] += 1
+            return
+        length = LENGTH[0]
+        target.inbound.forwarded(source.inbound.rtcp(VIEW[:length]))
+        if self._tap is not None:
+            self._copy(length, is_rtcp=True)
+        if srtp_protect_rtcp(tx, DATA, LENGTH):
+            source.drops["srtp_refused"] += 1
+            return
+        try:
+            self._target_ice.send(VIEW[: LENGTH[0]])
+        except OSError as error:
+            self._count(error)
+            return
+        target.sent_packets += 1
+        target.sent_bytes += length
+
+    def _copy(self, length: int, *, is_rtcp: bool) -> None:
+        tap = self._tap
+        assert tap is not None
+        try:
+            tap(self._direction, is_rtcp, bytes(VIEW[:length]))
+        except Exception:
+            self._tap = None
+            log.exception("tap.removed", direction=self._direction)
+
+    def _count(self, error: OSError) -> None:
+        reason = "socket_full" if isinstance(error, BlockingIOError) else "send_failed"
+        self._target.drops[reason] += 1
+
+
+class Translator:
+    """Both directions of a call. It lives as long as its legs and needs no closing."""
+
+    def __init__(self, client: PacketPort, upstream: PacketPort, tap: PacketTap | None) -> None:
+        self.up = Forwarder(client, upstream, "up", tap)
+        self.down = Forwarder(upstream, client, "down", tap)
+
+
+def join(client: Leg, upstream: Leg, tap: PacketTap | None = None) -> Translator:
+    """Lets packets pass between two legs, from the moment that both are connected."""
+    return Translator(client.packets, upstream.packets, tap)
