@@ -87,6 +87,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.S
 @pytest.fixture
 def demo_server(shared_server: server.Server) -> Iterator[server.Server]:
     """`relay demo`, one for all tests; what it logged meanwhile is shown when the test fails."""
+    shared_server.wait_until_idle()  # the last test's browser is gone; its call must be, too
     since = shared_server.log.stat().st_size
     yield shared_server
     print(shared_server.logged(since))

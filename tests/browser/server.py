@@ -34,6 +34,13 @@ class Server:
         assert samples, f"no metric {name}"
         return sum(map(float, samples))
 
+    def wait_until_idle(self, timeout_s: float = 30.0) -> None:
+        """Returns when the relay has no call left; a call that outlives its browser is a leak."""
+        deadline = time.monotonic() + timeout_s
+        while calls := self.metric("relay_sessions"):
+            assert time.monotonic() < deadline, f"{calls:.0f} calls are left"
+            time.sleep(0.05)
+
     def logged(self, since: int = 0) -> str:
         """What was logged from a byte on."""
         return self.log.read_bytes()[since:].decode(errors="replace")

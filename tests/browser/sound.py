@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,8 @@ import av
 VOICES = Path(__file__).parents[1] / "voices"
 RATE_HZ = 48_000
 SAMPLE_BYTES = 2
+QUIET = 300
+"""A sample below this is no voice: -40 dBFS."""
 
 CHIME_HZ = (880, 1320)
 """The two tones that lead each sentence of the simulator, and that no voice of ours has."""
@@ -41,13 +44,16 @@ def _silence(seconds: float) -> bytes:
 
 
 def _voice(name: str) -> bytes:
+    """A recording without the silence around it: the caller says what pauses there are."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
     pcm = bytearray()
     with av.open(str(VOICES / f"{name}.opus")) as container:
         for decoded in container.decode(audio=0):
             for frame in resampler.resample(decoded):
                 pcm += bytes(frame.planes[0])[: frame.samples * SAMPLE_BYTES]
-    return bytes(pcm)
+    samples = array("h", bytes(pcm))
+    loud = [index for index, sample in enumerate(samples) if abs(sample) > QUIET]
+    return samples[loud[0] : loud[-1] + 1].tobytes()
 
 
 @dataclass(frozen=True, slots=True)
