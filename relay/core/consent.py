@@ -1,7 +1,7 @@
 """Consent freshness (RFC 7675) as a value: no clock, no socket.
 
-The RFC's numbers: a check about every 5 s (randomised 0.8 to 1.2), and no sending 30 s after the last
-answer. A check here goes out every 2.5 s, so that a peer that went away is noticed as
+The RFC's numbers: a check about every 5 s (randomised 0.8 to 1.2), and no sending 30 s after the
+last answer. A check here goes out every 2.5 s, so that a peer that went away is noticed as
 `disconnected` after 7 s; late answers count, whatever the round-trip time is.
 """
 

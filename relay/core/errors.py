@@ -92,7 +92,9 @@ class UpstreamRefused(RelayError):
 
     code = "upstream_refused"
 
-    def __init__(self, status: int, body: bytes, content_type: str, retry_after: str | None) -> None:
+    def __init__(
+        self, status: int, body: bytes, content_type: str, retry_after: str | None
+    ) -> None:
         super().__init__(f"The upstream refused the call with status {status}.")
         self.status = status
         self.body = body

@@ -14,7 +14,8 @@ class Principal:
     """An authenticated caller.
 
     `owner` decides whose calls are whose: equal owners may act on each other's calls. It is the
-    minting key for a key and for every `ek_` token minted with it, one constant for `auth.mode = none`.
+    minting key for a key and for every `ek_` token minted with it, one constant where
+    `auth.mode` is none.
     `session` is the session configuration an `ek_` token carries (verbatim wire JSON), else None.
     `upstream_credential` is the client's own upstream token, to be passed through instead of the
     server's key, else None.

@@ -25,7 +25,7 @@ _BLOCK: Final = struct.Struct("!LLLLLL")
 _MIDDLES: Final = 1 << 32
 
 
-class MalformedRtcp(ValueError):  # noqa: N818  # named by the situation
+class MalformedRtcp(ValueError):  # named by the situation
     """The packet is no RTCP, or one that contradicts its own lengths."""
 
 

@@ -43,7 +43,8 @@ _WORD = Struct("!I")
 class Message:
     """What ICE needs to know of a received STUN message.
 
-    `username` is None where absent; `signed_length` is the offset of MESSAGE-INTEGRITY (0 = unsigned).
+    `username` is None where absent; `signed_length` is the offset of MESSAGE-INTEGRITY, 0 where
+    there is none.
     """
 
     type: int

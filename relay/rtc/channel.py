@@ -1,4 +1,4 @@
-"""A data channel with bounds: text and binary, in order, slowed by `buffered_amount` (W3C WebRTC §6)."""
+"""A data channel with bounds: text and binary, in order, slowed by `buffered_amount`."""
 
 from __future__ import annotations
 

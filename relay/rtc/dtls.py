@@ -38,17 +38,16 @@ class DtlsTransport(RTCDtlsTransport):
         self._drops: Counter[str] = ice.drops
         self.on_closed: Callable[[], None] = lambda: None
 
-    async def handshake(self, setup: Setup, remote: tuple[Fingerprint, ...]) -> bool:
-        """As DTLS client if our `setup` is active, else as server; False if it failed or the
-        peer's certificate does not match its fingerprints. No deadline of its own."""
+    async def handshake(self, setup: Setup, remote: tuple[Fingerprint, ...]) -> None:
+        """As DTLS client if our `setup` is active, else as server. `srtp` is None afterwards if it
+        failed or the peer's certificate does not match its fingerprints. No deadline of its own."""
         self._set_role("client" if setup is Setup.ACTIVE else "server")
         try:
             await self.start(
                 RTCDtlsParameters([RTCDtlsFingerprint(f.algorithm, f.value) for f in remote])
             )
         except (SSL.Error, ConnectionError):  # SSL.Error: aiortc's timer gave up
-            return False
-        return self._state is State.CONNECTED
+            self._set_state(State.FAILED)
 
     @property
     def srtp(self) -> tuple[Any, Any] | None:

@@ -93,7 +93,11 @@ class Leg:
         self._sockets = sockets
         self._certificate = certificate
         self._ice = _ice(
-            sockets, self.drops, offers=offers, lite=lite, require_use_candidate=require_use_candidate
+            sockets,
+            self.drops,
+            offers=offers,
+            lite=lite,
+            require_use_candidate=require_use_candidate,
         )
         self._ice.on_contact = self._contact_changed
         self._dtls = DtlsTransport(self._ice, certificate)
@@ -130,11 +134,7 @@ class Leg:
             async with asyncio.timeout(timeout_s):
                 await self._connect_ice(remote)
                 phase = "dtls"
-                if not await self._dtls.handshake(our_setup(remote.setup), remote.fingerprints):
-                    raise LegFailed(self.name, "dtls_failed")
-                contexts = self._dtls.srtp
-                assert contexts is not None
-                self.packets.rx, self.packets.tx = contexts
+                await self._connect_dtls(remote)
                 if sctp is not None:
                     await self._sctp.connect(sctp)
         except TimeoutError:
@@ -150,6 +150,12 @@ class Leg:
             for version in _versions(remote.candidates):
                 self._ice.add_wire(self._sockets.open_owned(self._ice, version))
         await self._ice.connect(remote)
+
+    async def _connect_dtls(self, remote: Transport) -> None:
+        await self._dtls.handshake(our_setup(remote.setup), remote.fingerprints)
+        if self._dtls.srtp is None:
+            raise LegFailed(self.name, "dtls_failed")
+        self.packets.rx, self.packets.tx = self._dtls.srtp
 
     def _failed(self, reason: str) -> LegFailed:
         if self.state is LegState.CLOSED:
@@ -294,12 +300,14 @@ def _ice(
     require_use_candidate: bool,
 ) -> IceTransport:
     if lite:
-        return LiteIceTransport(
-            sockets.shared, drops, require_use_candidate=require_use_candidate
-        )
+        return LiteIceTransport(sockets.shared, drops, require_use_candidate=require_use_candidate)
     options = sockets.options
-    accepts = any_address if offers else client_filter(
-        allow_private=options.allow_private_candidates, limit=options.max_remote_candidates
+    accepts = (
+        any_address
+        if offers
+        else client_filter(
+            allow_private=options.allow_private_candidates, limit=options.max_remote_candidates
+        )
     )
     return FullIceTransport(
         () if offers else sockets.shared,

@@ -62,9 +62,9 @@ class EndPoint:
             port.drops["srtp_unauthentic"] += 1
             return
         if is_rtcp:
-            port.inbound.rtcp(VIEW[: LENGTH[0]])
+            port.inbound.receive_rtcp(VIEW[: LENGTH[0]])
         else:
-            port.inbound.rtp(LENGTH[0])
+            port.inbound.receive_rtp(LENGTH[0])
         callback = self.on_rtcp if is_rtcp else self.on_rtp
         if callback is None:
             return

@@ -2,7 +2,8 @@
 
 What is private to aiortc and replaced, and why: the reassembly, which is quadratic for a message of
 many fragments; the receive window, which would stop a message larger than it for ever and cannot be
-closed by a slow reader; the send, which makes a task for each message; and the timers' first values.
+closed by a slow reader; the send, which makes a task for each message; and the timers' first
+values.
 """
 
 from __future__ import annotations
@@ -121,9 +122,9 @@ class SctpTransport(RTCSctpTransport):
 
     def _is_too_far_ahead(self, chunk: DataChunk) -> bool:
         assert self._last_received_tsn is not None
-        return len(
-            self._sack_misordered
-        ) >= _MAX_MISORDERED and chunk.tsn != tsn_plus_one(self._last_received_tsn)
+        return len(self._sack_misordered) >= _MAX_MISORDERED and chunk.tsn != tsn_plus_one(
+            self._last_received_tsn
+        )
 
     @property
     def _reassembling_bytes(self) -> int:

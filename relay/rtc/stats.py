@@ -1,4 +1,4 @@
-"""What a leg's packets tell as they pass: one instance a leg, read from headers and reports alone."""
+"""What a leg's packets tell as they pass, read from headers and reports alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Inbound:
         self._current: _Stream | None = None
         self._sender_reports: OrderedDict[int, int] = OrderedDict()
 
-    def rtp(self, length: int) -> None:
+    def receive_rtp(self, length: int) -> None:
         """An RTP packet of `length` bytes lies in the buffer, decrypted."""
         self.packets += 1
         self.bytes += length
@@ -81,7 +81,7 @@ class Inbound:
         self._current = stream
         return stream
 
-    def rtcp(self, packet: memoryview) -> tuple[rtcp.Report, ...]:
+    def receive_rtcp(self, packet: memoryview) -> tuple[rtcp.Report, ...]:
         """Reads the peer's reports; () for what is none."""
         self.packets += 1
         self.bytes += len(packet)

@@ -44,7 +44,7 @@ class Forwarder:
         self._source = source
         self._target = target
         self._target_ice = target.ice
-        self._inbound_rtp = source.inbound.rtp
+        self._inbound_rtp = source.inbound.receive_rtp
         self._direction: Direction = direction
         self._tap = tap
         source.ice.receive_rtp = self.receive
@@ -84,7 +84,7 @@ class Forwarder:
             source.drops["srtp_unauthentic"] += 1
             return
         length = LENGTH[0]
-        target.inbound.forwarded(source.inbound.rtcp(VIEW[:length]))
+        target.inbound.forwarded(source.inbound.receive_rtcp(VIEW[:length]))
         if self._tap is not None:
             self._copy(length, is_rtcp=True)
         if srtp_protect_rtcp(tx, DATA, LENGTH):

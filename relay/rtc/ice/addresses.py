@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import ifaddr
 
 CONTAINER_BRIDGES = ("docker", "br-", "veth", "virbr", "cni", "podman", "lxc", "flannel", "cali")
-"""Interfaces that lead to containers of this host only; named in `ice.bind` they are used all the same."""
+"""Interfaces that lead to containers of this host only; `ice.bind` may name them all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class LocalAddress:
 
 
 def host_addresses() -> list[LocalAddress]:
-    """All addresses of this host, IPv6 link-local ones left out. Reads the system: start-up only."""
+    """All addresses of this host but IPv6 link-local ones. Reads the system: start-up only."""
     found: list[LocalAddress] = []
     for adapter in ifaddr.get_adapters():
         for ip in adapter.ips:

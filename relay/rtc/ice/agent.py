@@ -1,8 +1,8 @@
 """A full ICE agent: aioice's checks and nomination over our wires, consent by RFC 7675.
 
 In scope: RFC 8445 with trickled remote candidates, one component, UDP. What is aioice's own: the
-check list, pacing, triggered checks, role conflicts, nomination. What is ours: sockets, which remote
-candidates are taken, consent, and when the transport is told of a pair.
+check list, pacing, triggered checks, role conflicts, nomination. What is ours: sockets, which
+remote candidates are taken, consent, and when the transport is told of a pair.
 """
 
 from __future__ import annotations
@@ -91,9 +91,11 @@ class FullIceTransport(IceTransport):
 
     def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None:
         pair = self.selected
-        if pair is not None and address == pair.address and wire is pair.wire:
-            if self._answer_check(message, address, wire) or self._take_consent(message, wire):
-                return
+        is_selected = pair is not None and address == pair.address and wire is pair.wire
+        if is_selected and (
+            self._answer_check(message, address, wire) or self._take_consent(message, wire)
+        ):
+            return
         try:
             self._protocols[wire].datagram_received(message.raw, address)
         except Exception:  # an authentic check without PRIORITY raises KeyError there
@@ -129,7 +131,7 @@ class FullIceTransport(IceTransport):
         """The agent's news: which pairs are valid, and which one is selected."""
         for pair in pairs:
             if pair.state is ice.CandidatePair.State.SUCCEEDED:
-                self._validated(pair.protocol.wire, pair.remote_addr)
+                self._validated(_wire(pair), pair.remote_addr)
         chosen = self._agent._nominated.get(1)
         if chosen is None:
             return
@@ -145,9 +147,7 @@ class FullIceTransport(IceTransport):
             use_candidate=agent.ice_controlling,
         )
         local, remote = chosen.local_candidate, chosen.remote_candidate
-        self._select(
-            SelectedPair(chosen.protocol.wire, chosen.remote_addr, local.type, remote.type)
-        )
+        self._select(SelectedPair(_wire(chosen), chosen.remote_addr, local.type, remote.type))
         self._found.set()
 
     async def close(self) -> None:
@@ -217,9 +217,14 @@ class _Agent(ice.Connection):
     async def query_consent(self) -> None:
         """Ours is in IceTransport: aioice closes the connection at the sixth slow answer (F4)."""
 
-    def data_received(self, data: bytes, component: int) -> None:
+    def data_received(self, _data: bytes, _component: int) -> None:
         """Only STUN comes here; what aioice cannot parse is counted."""
         self.owner.drops["bad_stun"] += 1
+
+
+def _wire(pair: ice.CandidatePair) -> Wire:
+    assert isinstance(pair.protocol, _WireProtocol)
+    return pair.protocol.wire
 
 
 def _find(wire: Wire, candidates: Sequence[Candidate]) -> Candidate | None:

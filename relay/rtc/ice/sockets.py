@@ -37,7 +37,7 @@ class Sockets:
         self._candidates: tuple[Candidate, ...] = ()
 
     def open(self) -> None:
-        """Binds the shared sockets; call in the running loop. Raises OSError with the address at fault."""
+        """Binds the shared sockets, in the running loop. Raises OSError that names the address."""
         addresses = select(host_addresses(), self.options.bind)
         if not addresses:
             raise OSError("ice.bind names no address of this host")
@@ -49,7 +49,9 @@ class Sockets:
                 port = wire.local[1]
         except OSError as error:
             self.close()
-            raise OSError(error.errno, f"UDP {address.host} port {port}: {error.strerror}") from None
+            raise OSError(
+                error.errno, f"UDP {address.host} port {port}: {error.strerror}"
+            ) from None
         self._candidates = tuple(_advertise(addresses, self.options.public_addresses, port))
 
     @property
@@ -67,7 +69,7 @@ class Sockets:
 
     def open_owned(self, receiver: Receiver, version: int) -> Wire:
         """A socket for one leg, on any address and port; the kernel routes."""
-        host = "0.0.0.0" if version == 4 else "::"
+        host = "0.0.0.0" if version == 4 else "::"  # noqa: S104  # the peer decides the route
         return OwnedWire(open_udp(host, 0), self.drops, receiver)
 
     def close(self) -> None:

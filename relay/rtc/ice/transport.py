@@ -1,7 +1,7 @@
 """A leg's ICE transport: what is below it may change (pairs, addresses), what is above it does not.
 
-Above: DTLS records by `_recv` and `_send` (the two methods that aiortc's DTLS transport calls), SRTP
-by `receive_rtp` and `send`. Below: wires. Loss of contact is a state, never an exception.
+Above: DTLS records by `_recv` and `_send` (the two methods that aiortc's DTLS transport calls),
+SRTP by `receive_rtp` and `send`. Below: wires. Loss of contact is a state, never an exception.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from random import uniform
 
 from relay.core import stun
-from relay.core.candidate import Candidate
 from relay.core.consent import CHECK_INTERVAL_S, Consent, ConsentState
 from relay.core.sdp import Transport
 from relay.rtc.ice.udp import Address, Wire
@@ -67,10 +66,7 @@ class IceTransport(ABC):
 
     @abstractmethod
     async def connect(self, remote: Transport) -> None:
-        """Returns when a pair is selected; raises ConnectionError when none can be. May be cancelled."""
-
-    def add_candidates(self, candidates: Iterable[Candidate]) -> None:
-        """The peer's candidates, at any time; an ICE-lite agent needs none."""
+        """Returns when a pair is selected; raises ConnectionError when none can be."""
 
     async def close(self) -> None:
         """Idempotent. Nothing is received and nothing is called back afterwards."""
@@ -112,7 +108,7 @@ class IceTransport(ABC):
     @abstractmethod
     def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None: ...
 
-    def receive_dtls(self, data: bytes, address: Address, wire: Wire) -> None:
+    def receive_dtls(self, data: bytes, address: Address) -> None:
         """DTLS only from the address of a pair that passed its checks (CVE-2023-51443 and its kin);
         what comes a moment too early is held, for a lost ClientHello costs a second."""
         if address in self._valid:
@@ -188,14 +184,14 @@ class IceTransport(ABC):
 
     @staticmethod
     def _interval() -> float:
-        return CHECK_INTERVAL_S * uniform(0.8, 1.2)
+        return CHECK_INTERVAL_S * uniform(0.8, 1.2)  # noqa: S311  # spreads timers, hides nothing
 
     # -- states in which there is nobody to send to or to receive
 
-    def _no_receiver(self, size: int) -> None:
+    def _no_receiver(self, _size: int) -> None:
         self.drops["not_ready"] += 1
 
-    def _no_pair(self, data: memoryview | bytes) -> int:
+    def _no_pair(self, _data: memoryview | bytes) -> int:
         self.drops["not_ready"] += 1
         return 0
 

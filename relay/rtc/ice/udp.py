@@ -14,7 +14,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from relay.core import stun
 from relay.rtc.buffer import DATA, MAX_DATAGRAM_BYTES, VIEW
@@ -37,7 +37,7 @@ class Receiver(Protocol):
     """An SRTP or SRTCP packet of so many bytes lies in the buffer; its source was validated."""
 
     def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None: ...
-    def receive_dtls(self, data: bytes, address: Address, wire: Wire) -> None: ...
+    def receive_dtls(self, data: bytes, address: Address) -> None: ...
 
 
 class Wire(ABC):
@@ -69,14 +69,18 @@ class Wire(ABC):
         except OSError as error:
             self._drops[send_error_reason(error)] += 1
 
+    @abstractmethod
     def expect(self, transaction_id: bytes, receiver: Receiver) -> None:
         """Answers to this transaction belong to `receiver`."""
 
+    @abstractmethod
     def forget(self, transaction_id: bytes) -> None: ...
 
+    @abstractmethod
     def validate(self, address: Address, receiver: Receiver) -> None:
         """`address` passed a check: its DTLS and SRTP belong to `receiver` from now on."""
 
+    @abstractmethod
     def invalidate(self, receiver: Receiver) -> None:
         """The receiver is gone."""
 
@@ -118,9 +122,8 @@ class SharedWire(Wire):
         self._by_address[address] = receiver
 
     def invalidate(self, receiver: Receiver) -> None:
-        for table in (self._by_address, self._by_transaction):
-            for key in [key for key, value in table.items() if value is receiver]:
-                del table[key]  # type: ignore[attr-defined]
+        _remove(self._by_address, receiver)
+        _remove(self._by_transaction, receiver)
 
     def sender(self, address: Address) -> Callable[[memoryview | bytes], int]:
         sendto = self._sock.sendto
@@ -154,7 +157,7 @@ class SharedWire(Wire):
         elif first < 4:
             self._stun(data, address)
         elif 19 < first < 64 and (receiver := self._by_address.get(address)) is not None:
-            receiver.receive_dtls(data, address, self)
+            receiver.receive_dtls(data, address)
         else:
             self._drops["unknown_source" if 19 < first < 64 else "unknown_protocol"] += 1
 
@@ -175,18 +178,21 @@ class SharedWire(Wire):
 
 
 class OwnedWire(Wire):
-    """A socket of one leg. Once a pair is selected it is connected: the kernel filters strangers."""
+    """A socket of one leg. With a pair selected it is connected: the kernel filters strangers.
+
+    All that comes belongs to its one receiver; that one tells validated addresses from others.
+    """
 
     def __init__(self, sock: socket.socket, drops: Counter[str], receiver: Receiver) -> None:
         super().__init__(sock, drops)
         self._receiver = receiver
         self._recv_into = sock.recv_into
         self._peer: Address | None = None
-        self._valid: set[Address] = set()
 
-    def validate(self, address: Address, receiver: Receiver) -> None:
-        assert receiver is self._receiver
-        self._valid.add(address)
+    def expect(self, transaction_id: bytes, receiver: Receiver) -> None: ...
+    def forget(self, transaction_id: bytes) -> None: ...
+    def validate(self, address: Address, receiver: Receiver) -> None: ...
+    def invalidate(self, receiver: Receiver) -> None: ...
 
     def sender(self, address: Address) -> Callable[[memoryview | bytes], int]:
         self._sock.connect(address)
@@ -228,9 +234,17 @@ class OwnedWire(Wire):
             else:
                 self._receiver.receive_stun(message, address[:2], self)
         elif 19 < first < 64:
-            self._receiver.receive_dtls(bytes(VIEW[:size]), address[:2], self)
+            self._receiver.receive_dtls(bytes(VIEW[:size]), address[:2])
         else:
             self._drops["unknown_protocol"] += 1
+
+
+Key = TypeVar("Key")
+
+
+def _remove(table: dict[Key, Receiver], receiver: Receiver) -> None:
+    for key in [key for key, value in table.items() if value is receiver]:
+        del table[key]
 
 
 def open_udp(host: str, port: int) -> socket.socket:
