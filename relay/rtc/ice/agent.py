@@ -8,6 +8,7 @@ remote candidates are taken, consent, and when the transport is told of a pair.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -116,7 +117,7 @@ class FullIceTransport(IceTransport):
             return False
         if not message.authentic(self._remote_password):
             return False
-        now = self._loop.time()
+        now = time.monotonic()
         if not self._consent.answered(message.transaction_id, now):
             return False
         wire.forget(message.transaction_id)

@@ -7,6 +7,7 @@ peer-reflexive learning, nomination by USE-CANDIDATE. Out of scope: sending chec
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -54,8 +55,8 @@ class LiteIceTransport(IceTransport):
             self._select(SelectedPair(wire, address, "host", "prflx"))
             self._nominated.set()
         if self._consent is not None:
-            self._consent.heard(self._loop.time())
-            self._set_contact(self._consent.state(self._loop.time()))
+            self._consent.heard(time.monotonic())
+            self._set_contact(self._consent.state(time.monotonic()))
 
     async def close(self) -> None:
         for wire in self.wires:

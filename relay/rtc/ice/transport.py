@@ -10,6 +10,7 @@ import asyncio
 import os
 import secrets
 import string
+import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -153,7 +154,7 @@ class IceTransport(ABC):
         self.selected = pair
         if self._consent_timer is not None:
             self._consent_timer.cancel()
-        self._consent = Consent(self._loop.time())
+        self._consent = Consent(time.monotonic())
         self._set_contact(ConsentState.FRESH)
         self._consent_timer = self._loop.call_later(self._interval(), self._tick)
 
@@ -166,7 +167,7 @@ class IceTransport(ABC):
         consent, pair = self._consent, self.selected
         assert consent is not None
         assert pair is not None
-        now = self._loop.time()
+        now = time.monotonic()
         self._set_contact(consent.state(now))
         if self._closed or self._contact is ConsentState.EXPIRED:
             return
