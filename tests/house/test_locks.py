@@ -1,0 +1,76 @@
+"""The locks: hashes for everything, addresses for nothing, and what pyproject.toml asks for."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+GROUPS = PROJECT["dependency-groups"]
+
+WANTED = {
+    "runtime": PROJECT["project"]["dependencies"],
+    "dev": [*PROJECT["project"]["dependencies"], *GROUPS["dev"], *GROUPS["build"]],
+    "build": GROUPS["build"],
+}
+
+
+def entries(lock: Path) -> dict[str, str]:
+    """Each locked package and the text of its entry, which begins with its version."""
+    parts = re.split(r"^([A-Za-z0-9._-]+)==", lock.read_text(), flags=re.MULTILINE)
+    return {canonicalize_name(n): text for n, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_lock_has_a_hash_for_each_package_and_no_address(lock: Path) -> None:
+    without = [name for name, text in entries(lock).items() if "--hash=sha256:" not in text]
+
+    assert not without
+    assert "://" not in lock.read_text()
+    assert "--index" not in lock.read_text()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_lock_satisfies_pyproject(lock: Path) -> None:
+    locked = {name: Version(text.split()[0]) for name, text in entries(lock).items()}
+    wanted = [Requirement(line) for line in WANTED[lock.stem] if isinstance(line, str)]
+
+    stale = [
+        str(requirement)
+        for requirement in wanted
+        if not requirement.specifier.contains(locked[canonicalize_name(requirement.name)])
+    ]
+
+    assert not stale, "run `make lock`"
+
+
+def test_locks_agree_on_every_version() -> None:
+    versions = [{name: text.split()[0] for name, text in entries(lock).items()} for lock in LOCKS]
+
+    different = {
+        name
+        for one in versions
+        for other in versions
+        for name in one.keys() & other.keys()
+        if one[name] != other[name]
+    }
+
+    assert not different
+
+
+def test_npm_lock_has_a_hash_for_each_package_and_no_address() -> None:
+    lock = json.loads((ROOT / "tests" / "browser" / "js" / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+
+    assert packages
+    assert all("resolved" not in entry for entry in packages.values())
+    assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
