@@ -1,6 +1,6 @@
 # relay: `make demo` to talk to it, `make test` to test it. Each target sets up what it needs.
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 LOCK := $(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 \
         --no-header --no-emit-index-url --no-emit-find-links
 
