@@ -26,7 +26,7 @@ lint: .venv/.dev
 bench: .venv/.dev  ## the figures of docs/performance.md
 	$(BIN)/python -m benchmarks
 
-lock: .venv/.dev  ## the newest versions that pyproject.toml allows; hashes, no addresses
+lock: | .venv/bin/uv  ## the newest versions that pyproject.toml allows; hashes, no addresses
 	$(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(LOCK) --upgrade --group build -c requirements/dev.txt -o requirements/build.txt
@@ -36,6 +36,9 @@ clean:
 
 .venv/bin/python:
 	python=$$(scripts/find-python) && "$$python" -m venv .venv
+
+.venv/bin/uv: | .venv/bin/python
+	$(PIP) uv
 
 .venv/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | .venv/bin/python
 	@echo "Installing relay into .venv …"
