@@ -15,7 +15,7 @@ _SOURCE = Path(__file__).with_name("forwarder.c")
 
 
 async def build(cache: Path) -> Path:
-    """Compiles the forwarder into the folder `cache`, unless it is there and newer than its source."""
+    """Compiles the forwarder into the folder `cache`, unless a newer one is there."""
     binary = cache / "forwarder"
     if binary.exists() and binary.stat().st_mtime > _SOURCE.stat().st_mtime:
         return binary

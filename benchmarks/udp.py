@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from relay.loadtest.conductor import Conductor
 from relay.loadtest.model import LoadModel
 from relay.loadtest.pacer import Pacer
-from relay.loadtest.voice import MARK, Voice, sent_ns
+from relay.loadtest.voice import MARK, StampedVoice
 from relay.loadtest.window import Window, WindowResult
 
 SRTP_TAG = bytes(16)
@@ -18,6 +18,8 @@ SRTP_TAG = bytes(16)
 
 EVENT_OVERHEAD_BYTES = 12 + 16 + 37
 """SCTP's common header, a DATA chunk's header, a DTLS 1.2 record with AES-GCM around them."""
+
+_UNMARKED = LoadModel(calls=1, marked_per_s=1e-9)
 
 _EVENT = b"\x17EVENT"
 _BUFFER_BYTES = 4 * 1024 * 1024
@@ -64,9 +66,7 @@ class _Flow:
         port: int,
         conductor: Conductor,
     ) -> None:
-        self._voice = Voice(
-            slot + 1, payloads, packets_per_mark=model.packets_per_mark, offset=slot * 7
-        )
+        self._voice = StampedVoice(slot, model, payloads)
         self._event_filling = bytes(model.event_bytes + EVENT_OVERHEAD_BYTES - len(_EVENT) - 8)
         self._packets_per_event = model.packets_per_event
         self._turn = slot * model.packets_per_event // model.calls
@@ -108,7 +108,7 @@ class _Flow:
             window.event_received(int.from_bytes(packet[len(_EVENT) : len(_EVENT) + 8], "big"))
             return
         window.packets_received += 1
-        sent = sent_ns(packet)
+        sent = self._voice.heard(packet)
         if sent is not None:
             window.echo_received(sent)
 
@@ -145,7 +145,7 @@ class UdpUpstream:
             self._send(packet, address)
 
     def _begin(self, address: tuple[str, int]) -> None:
-        voice = Voice(address[1], self._payloads, packets_per_mark=1 << 62, offset=address[1])
+        voice = StampedVoice(len(self._speaking), _UNMARKED, self._payloads)
 
         def speak() -> None:
             packet, _ = voice.next()

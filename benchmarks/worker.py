@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 import uvloop
 
+from relay.loadtest.load import Load
 from relay.loadtest.model import LoadModel
 from relay.loadtest.speech import stored_payloads
+from relay.loadtest.voice import StampedVoice, Voice
 from relay.loadtest.window import WindowResult
 
 from .udp import UdpLoad, UdpUpstream
@@ -23,7 +25,7 @@ from .udp import UdpLoad, UdpUpstream
 Answer = Mapping[str, Any]
 
 
-class _Load(Protocol):
+class _AnyLoad(Protocol):
     def begin_window(self) -> None: ...
     def end_window(self) -> WindowResult: ...
     async def close(self) -> None: ...
@@ -34,11 +36,12 @@ class Worker:
 
     def __init__(self) -> None:
         self._payloads = stored_payloads()
-        self._load: _Load | None = None
+        self._load: _AnyLoad | None = None
         self._upstream: UdpUpstream | None = None
         self._commands: dict[str, Callable[..., Awaitable[Answer]]] = {
             "open_udp": self._open_udp,
             "serve_udp": self._serve_udp,
+            "open_calls": self._open_calls,
             "begin": self._begin,
             "end": self._end,
             "close": self._close,
@@ -62,6 +65,18 @@ class Worker:
             self._upstream.close()
         self._upstream = UdpUpstream(LoadModel(**model), self._payloads, port)
         return {}
+
+    async def _open_calls(
+        self, url: str, model: dict[str, Any], via_port: int | None = None
+    ) -> Answer:
+        parsed = LoadModel(**model)
+
+        def voice_of(slot: int) -> Voice:
+            return StampedVoice(slot, parsed, self._payloads)
+
+        load = Load(url, parsed, voice_of, api_key="bench", via_port=via_port)
+        self._load = load
+        return (await load.open()).to_json()
 
     async def _begin(self) -> Answer:
         gc.collect()

@@ -25,7 +25,7 @@ class LoadModel:
 
     calls: int
     packets_per_s: int = 1000 // PTIME_MS
-    marked_per_s: int = 2
+    marked_per_s: float = 2
     event_interval_s: float = 1.0
     event_bytes: int = 300
     opened_per_s: float = 20.0
@@ -38,7 +38,7 @@ class LoadModel:
     @property
     def packets_per_mark(self) -> int:
         """One packet in so many is marked."""
-        return max(1, self.packets_per_s // self.marked_per_s)
+        return max(1, round(self.packets_per_s / self.marked_per_s))
 
     @property
     def packets_per_event(self) -> int:
@@ -51,7 +51,7 @@ class LoadModel:
     def __str__(self) -> str:
         return (
             f"{self.calls} calls; each: {self.packets_per_s} packets/s up "
-            f"({self.marked_per_s} of them marked), 50/s + the {self.marked_per_s} echoes down, "
+            f"({self.marked_per_s:g} marked), 50/s + {self.marked_per_s:g} echoes down, "
             f"{2 / self.event_interval_s:g} events/s of {self.event_bytes} B "
             f"(one up and its echo down in {self.event_interval_s:g} s)"
         )
