@@ -67,6 +67,7 @@ class EchoUpstream:
         task = asyncio.create_task(_connect(leg, offer))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
+        await asyncio.sleep(0)  # the leg must be listening when the answer leaves
         return web.Response(status=201, text=text, content_type="application/sdp")
 
 

@@ -20,6 +20,7 @@ from relay.loadtest.speech import stored_payloads
 from relay.loadtest.voice import StampedVoice, Voice
 from relay.loadtest.window import WindowResult
 
+from .beeps import BeepVoice
 from .udp import UdpLoad, UdpUpstream
 
 Answer = Mapping[str, Any]
@@ -67,11 +68,13 @@ class Worker:
         return {}
 
     async def _open_calls(
-        self, url: str, model: dict[str, Any], via_port: int | None = None
+        self, url: str, model: dict[str, Any], via_port: int | None = None, beeps: bool = False
     ) -> Answer:
         parsed = LoadModel(**model)
 
         def voice_of(slot: int) -> Voice:
+            if beeps:
+                return BeepVoice(slot, parsed)
             return StampedVoice(slot, parsed, self._payloads)
 
         load = Load(url, parsed, voice_of, api_key="bench", via_port=via_port)
