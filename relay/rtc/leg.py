@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
 from aiortc import RTCDataChannel
 
-from relay.core.candidate import Candidate
 from relay.core.consent import ConsentState
 from relay.core.ids import LegName
 from relay.core.sdp import Sctp, Setup, Transport
@@ -23,8 +22,8 @@ from relay.rtc.certificate import Certificate
 from relay.rtc.channel import Channel
 from relay.rtc.dtls import DtlsTransport
 from relay.rtc.errors import LegFailed
-from relay.rtc.ice.agent import FullIceTransport
 from relay.rtc.ice.filter import any_address, client_filter
+from relay.rtc.ice.full import FullIceTransport
 from relay.rtc.ice.lite import LiteIceTransport
 from relay.rtc.ice.sockets import Sockets
 from relay.rtc.ice.transport import IceTransport
@@ -132,7 +131,7 @@ class Leg:
         phase = "ice"
         try:
             async with asyncio.timeout(timeout_s):
-                await self._connect_ice(remote)
+                await self._ice.connect(remote)
                 phase = "dtls"
                 await self._connect_dtls(remote)
                 if sctp is not None:
@@ -144,12 +143,6 @@ class Leg:
         except ConnectionError:
             raise self._failed("ice_failed") from None
         self._set_state(LegState.CONNECTED, "")
-
-    async def _connect_ice(self, remote: Transport) -> None:
-        if self._offers and isinstance(self._ice, FullIceTransport):
-            for version in _versions(remote.candidates):
-                self._ice.add_wire(self._sockets.open_owned(self._ice, version))
-        await self._ice.connect(remote)
 
     async def _connect_dtls(self, remote: Transport) -> None:
         await self._dtls.handshake(our_setup(remote.setup), remote.fingerprints)
@@ -286,11 +279,6 @@ def our_setup(remote: Setup) -> Setup:
     return Setup.PASSIVE if remote is Setup.ACTIVE else Setup.ACTIVE
 
 
-def _versions(candidates: Iterable[Candidate]) -> list[int]:
-    found = {6 if ":" in c.address else 4 for c in candidates if c.transport == "udp" and c.is_ip}
-    return sorted(found) or [4]
-
-
 def _ice(
     sockets: Sockets,
     drops: Counter[str],
@@ -300,7 +288,7 @@ def _ice(
     require_use_candidate: bool,
 ) -> IceTransport:
     if lite:
-        return LiteIceTransport(sockets.shared, drops, require_use_candidate=require_use_candidate)
+        return LiteIceTransport(sockets, drops, require_use_candidate=require_use_candidate)
     options = sockets.options
     accepts = (
         any_address
@@ -309,10 +297,4 @@ def _ice(
             allow_private=options.allow_private_candidates, limit=options.max_remote_candidates
         )
     )
-    return FullIceTransport(
-        () if offers else sockets.shared,
-        drops,
-        controlling=offers,
-        candidates=sockets.candidates,
-        accepts=accepts,
-    )
+    return FullIceTransport(sockets, drops, shared=not offers, accepts=accepts)

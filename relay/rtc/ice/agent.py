@@ -1,17 +1,17 @@
-"""A full ICE agent: aioice's checks and nomination over our wires, consent by RFC 7675.
+"""One generation of ICE: aioice's checks and nomination over our wires (RFC 8445).
 
-In scope: RFC 8445 with trickled remote candidates, one component, UDP. What is aioice's own: the
-check list, pacing, triggered checks, role conflicts, nomination. What is ours: sockets, which
-remote candidates are taken, consent, and when the transport is told of a pair.
+In scope: trickled remote candidates, one component, UDP and TCP pairs. What is aioice's own: the
+check list, pacing, triggered checks, role conflicts, nomination. What is ours: wires, which remote
+candidates are taken, when a pair is reported, and consent (`relay.rtc.ice.transport`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
 
 from aioice import ice
 from aioice import stun as aioice_stun
@@ -20,83 +20,104 @@ from aioice.candidate import candidate_priority
 
 from relay.core import stun
 from relay.core.candidate import Candidate
-from relay.core.consent import ConsentState
 from relay.core.sdp import Transport
-from relay.rtc.ice.transport import IceTransport, SelectedPair, new_transaction_id
-from relay.rtc.ice.udp import Address, SharedWire, Wire
+from relay.rtc.ice.credentials import new_pwd, new_transaction_id, new_ufrag
+from relay.rtc.ice.transport import SelectedPair
+from relay.rtc.ice.wire import Address, Wire
 
 
-class FullIceTransport(IceTransport):
-    """`accepts` says which of the peer's candidates are checked at all."""
+class Owner(Protocol):
+    """The transport that an agent works for."""
+
+    selected: SelectedPair | None
+
+    def validated(self, wire: Wire, address: Address) -> None: ...
+    def select(self, pair: SelectedPair) -> None: ...
+    def consent_answered(self, transaction_id: bytes) -> bool: ...
+
+
+class Agent:
+    """A user fragment, a password and a check list. `accepts` says which of the peer's candidates
+    are checked at all."""
 
     def __init__(
         self,
-        wires: Sequence[Wire],
+        owner: Owner,
         drops: Counter[str],
         *,
         controlling: bool,
-        candidates: Sequence[Candidate],
         accepts: Callable[[Candidate], bool],
     ) -> None:
-        super().__init__(wires, drops)
-        self.role = "controlling" if controlling else "controlled"
+        self.ufrag, self.pwd = new_ufrag(), new_pwd()
+        self.drops = drops
+        self._owner = owner
         self._accepts = accepts
+        self._key = self.pwd.encode()
         self._found = asyncio.Event()
         self._checks: asyncio.Future[None] | None = None
-        self._agent = _Agent(self, controlling=controlling)
+        self._connection = _Connection(self, controlling=controlling)
         self._protocols: dict[Wire, _WireProtocol] = {}
         self._remote_username = ""
-        self._remote_password = b""
+        self._remote_key = b""
         self._request: stun.BindingRequest | None = None
-        for wire in wires:
-            self.add_wire(wire, _find(wire, candidates))
+
+    @property
+    def is_controlling(self) -> bool:
+        return bool(self._connection.ice_controlling)
 
     def add_wire(self, wire: Wire, candidate: Candidate | None = None) -> None:
-        """A socket to check from; an owned one is closed with this transport."""
-        if wire not in self.wires:
-            self.wires.append(wire)
-        protocol = _WireProtocol(self._agent, wire, _local_candidate(wire, candidate))
+        """A wire to check from, before or during connect(); `candidate` is what it is known as."""
+        protocol = _WireProtocol(self._connection, wire, _local_candidate(wire, candidate))
         self._protocols[wire] = protocol
-        self._agent.adopt(protocol)
-        if isinstance(wire, SharedWire):
-            wire.register(self.ufrag, self)
+        self._connection.adopt(protocol)
+
+    def remove_wire(self, wire: Wire) -> None:
+        """The wire is lost: no more checks by it."""
+        protocol = self._protocols.pop(wire, None)
+        if protocol is not None:
+            self._connection.abandon(protocol)
 
     async def connect(self, remote: Transport) -> None:
-        agent = self._agent
-        agent.remote_is_lite = remote.ice_lite
-        agent.remote_username, agent.remote_password = remote.ice_ufrag, remote.ice_pwd
+        """Returns when a pair is selected; raises ConnectionError when none can be."""
+        connection = self._connection
+        connection.remote_is_lite = remote.ice_lite
+        connection.remote_username, connection.remote_password = remote.ice_ufrag, remote.ice_pwd
         self._remote_username = f"{self.ufrag}:{remote.ice_ufrag}"
-        self._remote_password = remote.ice_pwd.encode()
-        if remote.ice_lite and not agent.ice_controlling:
-            agent.switch_role(ice_controlling=True)  # RFC 8445 §6.1.1: the full agent controls
-        self.role = "controlling" if agent.ice_controlling else "controlled"
+        self._remote_key = remote.ice_pwd.encode()
+        if remote.ice_lite and not connection.ice_controlling:
+            connection.switch_role(ice_controlling=True)  # RFC 8445 §6.1.1: the full agent controls
         self.add_candidates(remote.candidates)
         # aioice's connect() looks for its result every 20 ms; a pair is reported the moment it is
         # selected, so the checks run on behind this wait. close() ends them.
-        self._checks = asyncio.ensure_future(agent.connect())
+        self._checks = asyncio.ensure_future(connection.connect())
         found = asyncio.ensure_future(self._found.wait())
         try:
             await asyncio.wait((self._checks, found), return_when=asyncio.FIRST_COMPLETED)
         finally:
             found.cancel()
-        if self.selected is None:
+        if not self._found.is_set():
             await self._checks  # raises why
+        if connection._nominated.get(1) is None:
             raise ConnectionError("ICE ended without a pair")
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
+        """The peer's candidates, at any time."""
         for candidate in candidates:
-            if candidate.transport == "udp" and candidate.is_ip and self._accepts(candidate):
-                self._agent.add_candidate(candidate)
+            usable = candidate.is_ip and candidate.tcptype in (None, "passive")
+            if usable and self._accepts(candidate):
+                self._connection.add_candidate(candidate)
             else:
                 self.drops["candidate_ignored"] += 1
 
     def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None:
-        pair = self.selected
+        pair = self._owner.selected
         is_selected = pair is not None and address == pair.address and wire is pair.wire
         if is_selected and (
-            self._answer_check(message, address, wire) or self._take_consent(message, wire)
+            self._answer_check(message, address, wire) or self._take_consent(message)
         ):
             return
+        if wire not in self._protocols:
+            self.add_wire(wire)  # a TCP connection that the peer opened
         try:
             self._protocols[wire].datagram_received(message.raw, address)
         except Exception:  # an authentic check without PRIORITY raises KeyError there
@@ -104,81 +125,78 @@ class FullIceTransport(IceTransport):
 
     def _answer_check(self, message: stun.Message, address: Address, wire: Wire) -> bool:
         """A check on the selected pair changes nothing: answer it without aioice's machinery."""
-        if message.type != stun.BINDING_REQUEST or message.username != self._remote_username:
+        if self._request is None or message.type != stun.BINDING_REQUEST:
             return False
-        password = self.pwd.encode()
-        if not message.authentic(password):
+        if message.username != self._remote_username or not message.authentic(self._key):
             return False
-        wire.sendto(stun.binding_success(message.transaction_id, address, password), address)
+        wire.sendto(stun.binding_success(message.transaction_id, address, self._key), address)
         return True
 
-    def _take_consent(self, message: stun.Message, wire: Wire) -> bool:
-        if message.type != stun.BINDING_SUCCESS or self._consent is None:
+    def _take_consent(self, message: stun.Message) -> bool:
+        if message.type != stun.BINDING_SUCCESS or not message.authentic(self._remote_key):
             return False
-        if not message.authentic(self._remote_password):
-            return False
-        now = time.monotonic()
-        if not self._consent.answered(message.transaction_id, now):
-            return False
-        wire.forget(message.transaction_id)
-        self._set_contact(ConsentState.FRESH)
-        return True
+        return self._owner.consent_answered(message.transaction_id)
 
-    def _consent_request(self) -> bytes:
-        assert self._request is not None
-        return self._request.encode(new_transaction_id())
-
-    def pairs_changed(self, pairs: Iterable[ice.CandidatePair]) -> None:
-        """The agent's news: which pairs are valid, and which one is selected."""
-        for pair in pairs:
-            if pair.state is ice.CandidatePair.State.SUCCEEDED:
-                self._validated(_wire(pair), pair.remote_addr)
-        chosen = self._agent._nominated.get(1)
+    def pair_changed(self, pair: ice.CandidatePair) -> None:
+        """aioice's news: a check ended, and a pair may have been nominated."""
+        if pair.state is ice.CandidatePair.State.SUCCEEDED:
+            self._owner.validated(_wire(pair), pair.remote_addr)
+        chosen = self._connection._nominated.get(1)
         if chosen is None:
             return
-        agent = self._agent
-        # Consent checks repeat the nomination: OpenAI's ICE-lite servers answer no other (F1), and
-        # RFC 7675 §5.1 asks for nothing else.
-        self._request = stun.BindingRequest(
-            username=f"{agent.remote_username}:{self.ufrag}",
-            password=agent.remote_password or "",
-            priority=candidate_priority(1, "prflx"),
-            controlling=agent.ice_controlling,
-            tie_breaker=agent._tie_breaker,
-            use_candidate=agent.ice_controlling,
+        wire, local, remote = _wire(chosen), chosen.local_candidate, chosen.remote_candidate
+        self._request = self._consent_request()
+        self._owner.select(
+            SelectedPair(
+                wire,
+                chosen.remote_addr,
+                local.type,
+                remote.type,
+                partial(self._next_request, wire, self._request),
+            )
         )
-        local, remote = chosen.local_candidate, chosen.remote_candidate
-        self._select(SelectedPair(_wire(chosen), chosen.remote_addr, local.type, remote.type))
         self._found.set()
 
+    def _consent_request(self) -> stun.BindingRequest:
+        # Consent checks repeat the nomination: OpenAI's ICE-lite servers answer no other (F1), and
+        # RFC 7675 §5.1 asks for nothing else.
+        connection = self._connection
+        return stun.BindingRequest(
+            username=f"{connection.remote_username}:{self.ufrag}",
+            password=connection.remote_password or "",
+            priority=candidate_priority(1, "prflx"),
+            controlling=connection.ice_controlling,
+            tie_breaker=connection._tie_breaker,
+            use_candidate=connection.ice_controlling,
+        )
+
+    def _next_request(self, wire: Wire, request: stun.BindingRequest) -> bytes:
+        transaction_id = new_transaction_id()
+        wire.expect(transaction_id, self)
+        return request.encode(transaction_id)
+
     async def close(self) -> None:
-        for wire in self.wires:
-            if isinstance(wire, SharedWire):
-                wire.unregister(self.ufrag)
-        await super().close()
+        """Ends the checks. The wires are its owner's."""
         self._found.set()
         if self._checks is not None:
             self._checks.cancel()
             await asyncio.gather(self._checks, return_exceptions=True)
-        await self._agent.close()
-        for wire in self.wires:
-            if not isinstance(wire, SharedWire):
-                wire.close()
+        await self._connection.close()
 
 
 class _WireProtocol(ice.StunProtocol):
     """aioice's view of a wire. Its transport, a socket's, is replaced by the wire."""
 
-    def __init__(self, agent: _Agent, wire: Wire, candidate: AioiceCandidate) -> None:
-        super().__init__(agent)
+    def __init__(self, connection: _Connection, wire: Wire, candidate: AioiceCandidate) -> None:
+        super().__init__(connection)
         self.wire = wire
-        self.owner = agent.owner
+        self.agent = connection.agent
         self.local_candidate = candidate
         self.transport = wire  # type: ignore[assignment]  # only sendto() is called on it
 
     async def request(self, request: aioice_stun.Message, *args: Any, **kwargs: Any) -> Any:
         """Tells the wire whose answer to expect. Source of the rule: RFC 8489 §6.3.3."""
-        self.wire.expect(request.transaction_id, self.owner)
+        self.wire.expect(request.transaction_id, self.agent)
         try:
             return await super().request(request, *args, **kwargs)
         finally:
@@ -188,14 +206,14 @@ class _WireProtocol(ice.StunProtocol):
         """The wire outlives its agents, or is closed by the transport."""
 
 
-class _Agent(ice.Connection):
+class _Connection(ice.Connection):
     """aioice's agent with its sockets, its consent and its receive queue taken away."""
 
-    def __init__(self, owner: FullIceTransport, *, controlling: bool) -> None:
+    def __init__(self, agent: Agent, *, controlling: bool) -> None:
         super().__init__(
-            ice_controlling=controlling, local_username=owner.ufrag, local_password=owner.pwd
+            ice_controlling=controlling, local_username=agent.ufrag, local_password=agent.pwd
         )
-        self.owner = owner
+        self.agent = agent
 
     def adopt(self, protocol: _WireProtocol) -> None:
         # In place of gather_candidates(): our sockets are there already. An argument of Connection
@@ -203,24 +221,41 @@ class _Agent(ice.Connection):
         self._protocols.append(protocol)
         self._local_candidates.append(protocol.local_candidate)
         self._local_candidates_start = self._local_candidates_end = True
+        if self._early_checks_done:
+            for candidate in self._remote_candidates:
+                self._pair_remote_candidate(candidate)
+            self.sort_check_list()
+
+    def abandon(self, protocol: _WireProtocol) -> None:
+        if protocol in self._protocols:
+            self._protocols.remove(protocol)
 
     def add_candidate(self, candidate: Candidate) -> None:
         # The public add_remote_candidate() is a coroutine for the sake of mDNS look-ups only.
-        if self._closing:
-            return
-        self._add_remote_candidate(_to_aioice(candidate), candidate.address)
+        if not self._closing:
+            self._add_remote_candidate(_to_aioice(candidate), candidate.address)
+
+    def _pair_remote_candidate(self, remote_candidate: AioiceCandidate) -> None:
+        # A TCP connection leads to one remote candidate, so it pairs with no other (RFC 6544 §6.2).
+        super()._pair_remote_candidate(remote_candidate)
+        address = (remote_candidate._network_host, remote_candidate.port)
+        self._check_list = [
+            pair
+            for pair in self._check_list
+            if pair.remote_candidate is not remote_candidate or _wire(pair).peer in (None, address)
+        ]
 
     def check_complete(self, pair: ice.CandidatePair) -> None:
         # aioice has no event for a valid or a nominated pair.
         super().check_complete(pair)
-        self.owner.pairs_changed((pair,))
+        self.agent.pair_changed(pair)
 
     async def query_consent(self) -> None:
         """Ours is in IceTransport: aioice closes the connection at the sixth slow answer (F4)."""
 
     def data_received(self, _data: bytes, _component: int) -> None:
         """Only STUN comes here; what aioice cannot parse is counted."""
-        self.owner.drops["bad_stun"] += 1
+        self.agent.drops["bad_stun"] += 1
 
 
 def _wire(pair: ice.CandidatePair) -> Wire:
@@ -228,17 +263,13 @@ def _wire(pair: ice.CandidatePair) -> Wire:
     return pair.protocol.wire
 
 
-def _find(wire: Wire, candidates: Sequence[Candidate]) -> Candidate | None:
-    return next((c for c in candidates if c.address == wire.local[0]), None)
-
-
 def _local_candidate(wire: Wire, candidate: Candidate | None) -> AioiceCandidate:
     if candidate is not None:
         return _to_aioice(candidate)
     return AioiceCandidate(
-        foundation=f"any{wire.version}",
+        foundation=f"any{wire.transport}{wire.version}",
         component=1,
-        transport="udp",
+        transport=wire.transport,
         priority=candidate_priority(1, "host"),
         host=wire.local[0],
         port=wire.local[1],
@@ -255,4 +286,5 @@ def _to_aioice(candidate: Candidate) -> AioiceCandidate:
         host=candidate.address,
         port=candidate.port,
         type=candidate.type,
+        tcptype=candidate.tcptype,
     )

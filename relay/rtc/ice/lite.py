@@ -7,14 +7,14 @@ peer-reflexive learning, nomination by USE-CANDIDATE. Out of scope: sending chec
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Sequence
 
 from relay.core import stun
 from relay.core.sdp import Transport
+from relay.rtc.ice.credentials import new_pwd, new_ufrag
+from relay.rtc.ice.sockets import Sockets
 from relay.rtc.ice.transport import IceTransport, SelectedPair
-from relay.rtc.ice.udp import Address, SharedWire, Wire
+from relay.rtc.ice.wire import Address, Wire
 
 
 class LiteIceTransport(IceTransport):
@@ -22,45 +22,51 @@ class LiteIceTransport(IceTransport):
     OpenAI's servers do it."""
 
     def __init__(
-        self, wires: Sequence[SharedWire], drops: Counter[str], *, require_use_candidate: bool
+        self, sockets: Sockets, drops: Counter[str], *, require_use_candidate: bool
     ) -> None:
-        super().__init__(wires, drops)
+        super().__init__(drops)
+        self._sockets = sockets
         self._require_use_candidate = require_use_candidate
+        self._ufrag, self._pwd = new_ufrag(), new_pwd()
+        self._key = self._pwd.encode()
         self._username: str | None = None
-        self._password = self.pwd.encode()
         self._nominated = asyncio.Event()
-        for wire in wires:
-            wire.register(self.ufrag, self)
+        sockets.registry.register(self._ufrag, self)
+
+    @property
+    def ufrag(self) -> str:
+        return self._ufrag
+
+    @property
+    def pwd(self) -> str:
+        return self._pwd
 
     async def connect(self, remote: Transport) -> None:
-        self._username = f"{self.ufrag}:{remote.ice_ufrag}"
+        self._username = f"{self._ufrag}:{remote.ice_ufrag}"
         await self._nominated.wait()
-        if self._closed:
+        if self.is_closed:
             raise ConnectionError("The ICE transport is closed")
 
     def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None:
         if message.type != stun.BINDING_REQUEST or self._username is None:
             self.drops["unexpected_stun"] += 1
             return
-        if message.username != self._username or not message.authentic(self._password):
+        if message.username != self._username or not message.authentic(self._key):
             self.drops["unauthentic_stun"] += 1
             wire.sendto(stun.binding_error(message.transaction_id, 401, "Unauthenticated"), address)
             return
-        selected = self.selected
-        if selected and self._require_use_candidate and not message.use_candidate:
+        if self.selected and self._require_use_candidate and not message.use_candidate:
             return
-        wire.sendto(stun.binding_success(message.transaction_id, address, self._password), address)
-        self._validated(wire, address)
+        wire.sendto(stun.binding_success(message.transaction_id, address, self._key), address)
+        self.validated(wire, address)
         if message.use_candidate:
-            self._select(SelectedPair(wire, address, "host", "prflx"))
+            self.select(SelectedPair(wire, address, "host", "prflx"))
             self._nominated.set()
-        if self._consent is not None:
-            self._consent.heard(time.monotonic())
-            self._set_contact(self._consent.state(time.monotonic()))
+        self.heard()
 
     async def close(self) -> None:
-        for wire in self.wires:
-            assert isinstance(wire, SharedWire)
-            wire.unregister(self.ufrag)
+        self._sockets.registry.unregister(self._ufrag)
+        for wire in self._sockets.shared:
+            wire.invalidate(self)
         await super().close()
         self._nominated.set()

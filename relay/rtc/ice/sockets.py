@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.core.candidate import Candidate
 from relay.rtc.ice.addresses import LocalAddress, host_addresses, select
-from relay.rtc.ice.udp import OwnedWire, Receiver, SharedWire, Wire, open_udp
+from relay.rtc.ice.udp import Registry, SharedUdpWire, open_udp
+from relay.rtc.ice.wire import Wire
 
 _HOST_TYPE_PREFERENCE = 126  # RFC 8445 §5.1.2.1
 
@@ -33,7 +35,8 @@ class Sockets:
     def __init__(self, options: IceOptions) -> None:
         self.options = options
         self.drops: Counter[str] = Counter()
-        self._shared: list[SharedWire] = []
+        self.registry = Registry()
+        self._shared: list[SharedUdpWire] = []
         self._candidates: tuple[Candidate, ...] = ()
 
     def open(self) -> None:
@@ -44,7 +47,7 @@ class Sockets:
         port = self.options.udp_port
         try:
             for address in addresses:
-                wire = SharedWire(open_udp(address.host, port), self.drops)
+                wire = SharedUdpWire(open_udp(address.host, port), self.drops, self.registry)
                 self._shared.append(wire)
                 port = wire.local[1]
         except OSError as error:
@@ -55,7 +58,7 @@ class Sockets:
         self._candidates = tuple(_advertise(addresses, self.options.public_addresses, port))
 
     @property
-    def shared(self) -> Sequence[SharedWire]:
+    def shared(self) -> Sequence[SharedUdpWire]:
         return self._shared
 
     @property
@@ -67,10 +70,14 @@ class Sockets:
         """What client legs are told: host candidates, the best first."""
         return self._candidates
 
-    def open_owned(self, receiver: Receiver, version: int) -> Wire:
+    def candidate_of(self, wire: Wire) -> Candidate | None:
+        """The candidate that stands for a shared wire."""
+        return next((c for c in self._candidates if c.address == wire.local[0]), None)
+
+    def open_owned(self, version: int) -> socket.socket:
         """A socket for one leg, on any address and port; the kernel routes."""
         host = "0.0.0.0" if version == 4 else "::"  # noqa: S104  # the peer decides the route
-        return OwnedWire(open_udp(host, 0), self.drops, receiver)
+        return open_udp(host, 0)
 
     def close(self) -> None:
         for wire in self._shared:

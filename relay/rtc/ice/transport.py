@@ -1,59 +1,53 @@
 """A leg's ICE transport: what is below it may change (pairs, addresses), what is above it does not.
 
 Above: DTLS records by `_recv` and `_send` (the two methods that aiortc's DTLS transport calls),
-SRTP by `receive_rtp` and `send`. Below: wires. Loss of contact is a state, never an exception.
+SRTP by `receive_rtp` and `send`. Below: agents, one a generation, and wires. Loss of contact is a
+state, never an exception.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import string
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import uniform
 
-from relay.core import stun
 from relay.core.consent import CHECK_INTERVAL_S, Consent, ConsentState
 from relay.core.sdp import Transport
-from relay.rtc.ice.udp import Address, Wire
+from relay.rtc.ice.wire import Address, Wire
 
-_ICE_CHARS = string.ascii_letters + string.digits
-_UFRAG_CHARS = 8
-_PWD_CHARS = 24
 _HELD_DATAGRAMS = 32
 _QUEUED_RECORDS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedPair:
-    """The pair that carries the call (RFC 8445 §3)."""
+    """The pair that carries the call (RFC 8445 §3). `request` makes its consent checks: it takes a
+    transaction id; None where this side sends none."""
 
     wire: Wire
     address: Address
     local_type: str
     remote_type: str
+    request: Callable[[], bytes] | None = None
 
 
 class IceTransport(ABC):
-    """One agent with one component. `on_contact` is told of changes of consent."""
+    """One component. `on_contact` is told of changes of consent."""
 
     role: str = "controlled"
 
-    def __init__(self, wires: Iterable[Wire], drops: Counter[str]) -> None:
-        self.ufrag = "".join(secrets.choice(_ICE_CHARS) for _ in range(_UFRAG_CHARS))
-        self.pwd = "".join(secrets.choice(_ICE_CHARS) for _ in range(_PWD_CHARS))
-        self.wires = list(wires)
+    def __init__(self, drops: Counter[str]) -> None:
         self.drops = drops
         self.selected: SelectedPair | None = None
         self.receive_rtp: Callable[[int], None] = self._no_receiver
         self.send: Callable[[memoryview | bytes], int] = self._no_pair
         self.on_contact: Callable[[ConsentState], None] = lambda _: None
         self.on_record: Callable[[bytes], None] = self._queue_record
+        self.is_closed = False
         self._loop = asyncio.get_running_loop()
         self._records: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUED_RECORDS)
         self._held: deque[tuple[bytes, Address]] = deque(maxlen=_HELD_DATAGRAMS)
@@ -61,9 +55,16 @@ class IceTransport(ABC):
         self._contact = ConsentState.FRESH
         self._consent: Consent | None = None
         self._consent_timer: asyncio.TimerHandle | None = None
-        self._closed = False
 
     # -- what a leg calls
+
+    @property
+    @abstractmethod
+    def ufrag(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def pwd(self) -> str: ...
 
     @abstractmethod
     async def connect(self, remote: Transport) -> None:
@@ -71,9 +72,7 @@ class IceTransport(ABC):
 
     async def close(self) -> None:
         """Idempotent. Nothing is received and nothing is called back afterwards."""
-        if self._closed:
-            return
-        self._closed = True
+        self.is_closed = True
         if self._consent_timer is not None:
             self._consent_timer.cancel()
         self.send = self._no_pair
@@ -82,8 +81,6 @@ class IceTransport(ABC):
         if self._records.full():
             self._records.get_nowait()
         self._records.put_nowait(None)
-        for wire in self.wires:
-            wire.invalidate(self)
 
     @property
     def round_trip_s(self) -> float | None:
@@ -106,9 +103,6 @@ class IceTransport(ABC):
 
     # -- what a wire calls
 
-    @abstractmethod
-    def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None: ...
-
     def receive_dtls(self, data: bytes, address: Address) -> None:
         """DTLS only from the address of a pair that passed its checks (CVE-2023-51443 and its kin);
         what comes a moment too early is held, for a lost ClientHello costs a second."""
@@ -116,6 +110,12 @@ class IceTransport(ABC):
             self.on_record(data)
         else:
             self._held.append((data, address))
+
+    def wire_lost(self, wire: Wire) -> None:
+        """A TCP connection or an allocation ended; the peer may come back by another one."""
+        if self.selected is not None and self.selected.wire is wire and not self.is_closed:
+            self.send = self._no_pair
+            self._set_contact(ConsentState.DISCONNECTED)
 
     def _queue_record(self, data: bytes) -> None:
         if self._records.full():
@@ -134,58 +134,75 @@ class IceTransport(ABC):
 
     # -- what an agent calls
 
-    def _validated(self, wire: Wire, address: Address) -> None:
-        if address in self._valid or self._closed:
+    def validated(self, wire: Wire, address: Address) -> None:
+        """A pair passed its checks: DTLS and SRTP are taken from `address`."""
+        if address in self._valid or self.is_closed:
             return
         self._valid.add(address)
         wire.validate(address, self)
-        for data, source in list(self._held):
+        held, self._held = self._held, deque(maxlen=_HELD_DATAGRAMS)
+        for data, source in held:
             if source == address:
                 self.on_record(data)
-        self._held.clear()
 
-    def _select(self, pair: SelectedPair) -> None:
+    def select(self, pair: SelectedPair) -> None:
+        """From now on the call goes by this pair."""
+        if self.is_closed:
+            return
         current = self.selected
-        if self._closed or (
-            current and (current.wire, current.address) == (pair.wire, pair.address)
-        ):
+        if current and (current.wire, current.address) == (pair.wire, pair.address):
+            self.selected = pair
+            self._set_contact(ConsentState.FRESH)
             return
         self.send = pair.wire.sender(pair.address)
         self.selected = pair
-        if self._consent_timer is not None:
-            self._consent_timer.cancel()
         self._consent = Consent(time.monotonic())
         self._set_contact(ConsentState.FRESH)
-        self._consent_timer = self._loop.call_later(self._interval(), self._tick)
+        self._schedule()
 
-    def _consent_request(self) -> bytes | None:
-        """Sends nothing where None: an ICE-lite agent does not check (RFC 7675 §5.1)."""
-        return None
+    def consent_answered(self, transaction_id: bytes) -> bool:
+        """An authentic answer on the selected pair; False if it is to no consent check."""
+        if self._consent is None or not self._consent.answered(transaction_id, time.monotonic()):
+            return False
+        self._set_contact(ConsentState.FRESH)
+        return True
+
+    def heard(self) -> None:
+        """An authentic check of the peer: all that an ICE-lite side has to go by."""
+        if self._consent is not None:
+            self._consent.heard(time.monotonic())
+            self._set_contact(ConsentState.FRESH)
+
+    # -- consent (RFC 7675 §5.1): every 2.5 s or so, look, then ask again
+
+    def _schedule(self) -> None:
+        if self._consent_timer is not None:
+            self._consent_timer.cancel()
+        spread = uniform(0.8, 1.2)  # noqa: S311  # spreads timers, hides nothing
+        self._consent_timer = self._loop.call_later(CHECK_INTERVAL_S * spread, self._tick)
 
     def _tick(self) -> None:
-        """Every 2.5 s or so while there is a pair: look, then ask again (RFC 7675 §5.1)."""
         consent, pair = self._consent, self.selected
         assert consent is not None
         assert pair is not None
         now = time.monotonic()
-        self._set_contact(consent.state(now))
-        if self._closed or self._contact is ConsentState.EXPIRED:
+        state = consent.state(now)
+        if state is ConsentState.EXPIRED:
+            self.send = self._no_pair  # §5.1: no sending without consent
+        if state is not ConsentState.FRESH:
+            self._set_contact(state)
+        if self.is_closed or state is ConsentState.EXPIRED:
             return
-        request = self._consent_request()
-        if request is not None:
+        if pair.request is not None:
+            request = pair.request()
             consent.sent(request[8:20], now)
-            pair.wire.expect(request[8:20], self)
             pair.wire.sendto(request, pair.address)
-        self._consent_timer = self._loop.call_later(self._interval(), self._tick)
+        self._schedule()
 
     def _set_contact(self, state: ConsentState) -> None:
         if state is not self._contact:
             self._contact = state
             self.on_contact(state)
-
-    @staticmethod
-    def _interval() -> float:
-        return CHECK_INTERVAL_S * uniform(0.8, 1.2)  # noqa: S311  # spreads timers, hides nothing
 
     # -- states in which there is nobody to send to or to receive
 
@@ -195,7 +212,3 @@ class IceTransport(ABC):
     def _no_pair(self, _data: memoryview | bytes) -> int:
         self.drops["not_ready"] += 1
         return 0
-
-
-def new_transaction_id() -> bytes:
-    return os.urandom(12)
