@@ -113,7 +113,7 @@ class Agent:
         pair = self._owner.selected
         is_selected = pair is not None and address == pair.address and wire is pair.wire
         if is_selected and (
-            self._answer_check(message, address, wire) or self._take_consent(message)
+            self._answer_check(message, address, wire) or self._take_consent(message, wire)
         ):
             return
         if wire not in self._protocols:
@@ -132,10 +132,13 @@ class Agent:
         wire.sendto(stun.binding_success(message.transaction_id, address, self._key), address)
         return True
 
-    def _take_consent(self, message: stun.Message) -> bool:
+    def _take_consent(self, message: stun.Message, wire: Wire) -> bool:
         if message.type != stun.BINDING_SUCCESS or not message.authentic(self._remote_key):
             return False
-        return self._owner.consent_answered(message.transaction_id)
+        if not self._owner.consent_answered(message.transaction_id):
+            return False
+        wire.forget(message.transaction_id)
+        return True
 
     def pair_changed(self, pair: ice.CandidatePair) -> None:
         """aioice's news: a check ended, and a pair may have been nominated."""

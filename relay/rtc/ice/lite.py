@@ -24,7 +24,7 @@ class LiteIceTransport(IceTransport):
     def __init__(
         self, sockets: Sockets, drops: Counter[str], *, require_use_candidate: bool
     ) -> None:
-        super().__init__(drops)
+        super().__init__(drops, sockets.options.consent)
         self._sockets = sockets
         self._require_use_candidate = require_use_candidate
         self._ufrag, self._pwd = new_ufrag(), new_pwd()

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import socket
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from binascii import crc32
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from relay.core.candidate import Candidate
+from relay.core.consent import DEFAULT_TIMING, ConsentTiming
 from relay.rtc.ice.addresses import LocalAddress, host_addresses, select
+from relay.rtc.ice.tcp import TcpListener, listen_tcp
 from relay.rtc.ice.udp import Registry, SharedUdpWire, open_udp
 from relay.rtc.ice.wire import Wire
 
 _HOST_TYPE_PREFERENCE = 126  # RFC 8445 §5.1.2.1
+_TCP_TYPE_PREFERENCE = 90  # what libwebrtc gives its own
 
 
 @dataclass(frozen=True, slots=True)
 class IceOptions:
-    """`udp_port`: one port for all client legs, 0 = any free one. `bind`: addresses or interfaces.
-    `public_addresses`: what a NAT 1:1 shows the world, advertised before the local addresses.
+    """`udp_port`: one port for all client legs, 0 = any free one. `tcp_port`: passive ICE-TCP for
+    client legs, None = off, 0 = any. `bind`: addresses or interfaces. `public_addresses`: what a
+    NAT 1:1 shows the world, advertised before the local addresses. `upstream_transport`: what
+    upstream legs try; auto is UDP first and TCP a moment later. `proxy`: the URL (http, socks5)
+    that TCP to the upstream goes through.
     """
 
     udp_port: int = 0
+    tcp_port: int | None = None
     bind: tuple[str, ...] = ()
     public_addresses: tuple[str, ...] = ()
     allow_private_candidates: bool = False
     max_remote_candidates: int = 50
+    upstream_transport: Literal["auto", "udp", "tcp"] = "auto"
+    proxy: str | None = field(default=None, repr=False)
+    consent: ConsentTiming = DEFAULT_TIMING
 
 
 class Sockets:
@@ -37,6 +49,7 @@ class Sockets:
         self.drops: Counter[str] = Counter()
         self.registry = Registry()
         self._shared: list[SharedUdpWire] = []
+        self._listeners: list[TcpListener] = []
         self._candidates: tuple[Candidate, ...] = ()
 
     def open(self) -> None:
@@ -44,18 +57,43 @@ class Sockets:
         addresses = select(host_addresses(), self.options.bind)
         if not addresses:
             raise OSError("ice.bind names no address of this host")
-        port = self.options.udp_port
         try:
-            for address in addresses:
-                wire = SharedUdpWire(open_udp(address.host, port), self.drops, self.registry)
-                self._shared.append(wire)
-                port = wire.local[1]
-        except OSError as error:
+            self._open_udp(addresses)
+            if self.options.tcp_port is not None:
+                self._open_tcp(addresses, self.options.tcp_port)
+        except OSError:
             self.close()
-            raise OSError(
-                error.errno, f"UDP {address.host} port {port}: {error.strerror}"
-            ) from None
-        self._candidates = tuple(_advertise(addresses, self.options.public_addresses, port))
+            raise
+        self._candidates = self._advertise(addresses)
+
+    def _open_udp(self, addresses: Sequence[LocalAddress]) -> None:
+        port = self.options.udp_port
+        for address in addresses:
+            with _naming("UDP", address.host, port):
+                wire = SharedUdpWire(open_udp(address.host, port), self.drops, self.registry)
+            self._shared.append(wire)
+            port = wire.local[1]
+
+    def _open_tcp(self, addresses: Sequence[LocalAddress], port: int) -> None:
+        for address in addresses:
+            with _naming("TCP", address.host, port):
+                listener = TcpListener(listen_tcp(address.host, port), self.drops, self.registry)
+            self._listeners.append(listener)
+            port = listener.local[1]
+
+    def _advertise(self, addresses: Sequence[LocalAddress]) -> tuple[Candidate, ...]:
+        hosts = list(
+            dict.fromkeys([*self.options.public_addresses, *(a.host for a in addresses)])
+        )
+        preferences = range(len(hosts), 0, -1)
+        found = [host_candidate(h, self.port, p) for h, p in zip(hosts, preferences, strict=True)]
+        if self._listeners:
+            port = self._listeners[0].local[1]
+            found += [
+                host_candidate(h, port, p, tcptype="passive")
+                for h, p in zip(hosts, preferences, strict=True)
+            ]
+        return tuple(found)
 
     @property
     def shared(self) -> Sequence[SharedUdpWire]:
@@ -72,7 +110,9 @@ class Sockets:
 
     def candidate_of(self, wire: Wire) -> Candidate | None:
         """The candidate that stands for a shared wire."""
-        return next((c for c in self._candidates if c.address == wire.local[0]), None)
+        return next(
+            (c for c in self._candidates if (c.address, c.transport) == (wire.local[0], "udp")), None
+        )
 
     def open_owned(self, version: int) -> socket.socket:
         """A socket for one leg, on any address and port; the kernel routes."""
@@ -80,27 +120,40 @@ class Sockets:
         return open_udp(host, 0)
 
     def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
         for wire in self._shared:
             wire.close()
+        self._listeners.clear()
         self._shared.clear()
 
 
-def _advertise(
-    addresses: Sequence[LocalAddress], public: Sequence[str], port: int
-) -> list[Candidate]:
-    hosts = list(dict.fromkeys([*public, *(a.host for a in addresses)]))
-    return [host_candidate(host, port, len(hosts) - i) for i, host in enumerate(hosts)]
+@contextlib.contextmanager
+def _naming(transport: str, host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"{transport} {host} port {port}: {error.strerror}"
+        raise OSError(error.errno, message) from None
 
 
-def host_candidate(host: str, port: int, preference: int) -> Candidate:
-    """A UDP host candidate; `preference` (1..65535) orders the addresses of one agent."""
+def host_candidate(
+    host: str, port: int, preference: int, *, tcptype: str | None = None
+) -> Candidate:
+    """A host candidate; `preference` (1..256) orders the addresses of one agent.
+
+    TCP has a lower type preference than UDP (RFC 6544 §4.2): it carries voice only where UDP fails.
+    """
+    type_preference = _HOST_TYPE_PREFERENCE if tcptype is None else _TCP_TYPE_PREFERENCE
+    transport = "udp" if tcptype is None else "tcp"
     local_preference = 65535 - 256 + min(preference, 256)
     return Candidate(
-        foundation=str(int(ipaddress.ip_address(host)) % 10**8),
+        foundation=str(crc32(f"host {transport} {host}".encode())),
         component=1,
-        transport="udp",
-        priority=(_HOST_TYPE_PREFERENCE << 24) + (local_preference << 8) + 255,
+        transport=transport,
+        priority=(type_preference << 24) + (local_preference << 8) + 255,
         address=host,
         port=port,
         type="host",
+        tcptype=tcptype,
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import uniform
 
-from relay.core.consent import CHECK_INTERVAL_S, Consent, ConsentState
+from relay.core.consent import Consent, ConsentState, ConsentTiming
 from relay.core.sdp import Transport
 from relay.rtc.ice.wire import Address, Wire
 
@@ -40,7 +40,7 @@ class IceTransport(ABC):
 
     role: str = "controlled"
 
-    def __init__(self, drops: Counter[str]) -> None:
+    def __init__(self, drops: Counter[str], timing: ConsentTiming) -> None:
         self.drops = drops
         self.selected: SelectedPair | None = None
         self.receive_rtp: Callable[[int], None] = self._no_receiver
@@ -52,6 +52,7 @@ class IceTransport(ABC):
         self._records: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUED_RECORDS)
         self._held: deque[tuple[bytes, Address]] = deque(maxlen=_HELD_DATAGRAMS)
         self._valid: set[Address] = set()
+        self._timing = timing
         self._contact = ConsentState.FRESH
         self._consent: Consent | None = None
         self._consent_timer: asyncio.TimerHandle | None = None
@@ -156,7 +157,7 @@ class IceTransport(ABC):
             return
         self.send = pair.wire.sender(pair.address)
         self.selected = pair
-        self._consent = Consent(time.monotonic())
+        self._consent = Consent(time.monotonic(), self._timing)
         self._set_contact(ConsentState.FRESH)
         self._schedule()
 
@@ -179,7 +180,8 @@ class IceTransport(ABC):
         if self._consent_timer is not None:
             self._consent_timer.cancel()
         spread = uniform(0.8, 1.2)  # noqa: S311  # spreads timers, hides nothing
-        self._consent_timer = self._loop.call_later(CHECK_INTERVAL_S * spread, self._tick)
+        delay_s = self._timing.check_interval_s * spread
+        self._consent_timer = self._loop.call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
         consent, pair = self._consent, self.selected
@@ -195,7 +197,9 @@ class IceTransport(ABC):
             return
         if pair.request is not None:
             request = pair.request()
-            consent.sent(request[8:20], now)
+            given_up = consent.sent(request[8:20], now)
+            if given_up is not None:
+                pair.wire.forget(given_up)
             pair.wire.sendto(request, pair.address)
         self._schedule()
 
