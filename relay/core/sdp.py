@@ -61,8 +61,13 @@ class Description:
 
     `lines` is the session level, verbatim. `transport` is that of the section which carries the
     bundle (the first active one of the BUNDLE group, RFC 9143 §7.2), with the session level as
-    fallback: after `without` it may be another section's, so take it from the description that
-    is really negotiated. `sctp` is None where there is no active section for data channels.
+    fallback. `sctp` is None where there is no active section for data channels.
+
+    Where a section is kept from the upstream, the browser's leg still takes `transport` from the
+    offer as it came, which carries the same bundle:
+
+        forwarded = offer.without("video")
+        answer = Description.parse_answer(text, forwarded).rejecting(offer)
     """
 
     lines: tuple[str, ...] = field(repr=False)
@@ -147,18 +152,28 @@ class Description:
         ]
 
     def rejecting(self, offer: Description) -> Description:
-        """This answer with the sections that `offer` had more put back in their place, at port 0.
+        """This answer with the sections that `offer` had more put back in their place, refused.
 
-        Raises UpstreamInvalid where the rest does not answer `offer`.
+        That is at port 0. Only the section that carries the offer's bundle stays in it, inactive:
+        Chromium's max-bundle does not take an answer that rejects it ("Failed to setup RTCP mux"),
+        though RFC 9143 §7.3 has the next section take over. Raises UpstreamInvalid where the rest
+        does not answer `offer`.
         """
+        carrier = _carrier(offer.lines, offer.sections)
+        lines = self.lines
         own = list(self.sections)
         sections = []
         for offered in offer.sections:
-            answered = own and _identity(own[0]) == _identity(offered)
-            sections.append(own.pop(0) if answered else offered.rejection())
+            if own and _identity(own[0]) == _identity(offered):
+                sections.append(own.pop(0))
+            elif offered is carrier:
+                sections.append(offered.silenced())
+                lines = _bundled_first(lines, offered, self.sections)
+            else:
+                sections.append(offered.rejection())
         if own:
             raise UpstreamInvalid("The upstream's answer has other media sections than the offer.")
-        return replace(self, sections=tuple(sections))
+        return replace(self, lines=lines, sections=tuple(sections))
 
 
 # Reading
@@ -269,3 +284,13 @@ def _ungrouped(lines: Iterable[str], mids: set[str]) -> Iterator[str]:
         left = [member for member in members if member not in mids]
         if left:
             yield " ".join([semantics, *left])
+
+
+def _bundled_first(
+    lines: tuple[str, ...], carrier: MediaSection, others: Sequence[MediaSection]
+) -> tuple[str, ...]:
+    """The session's lines with `carrier` at the head of the one BUNDLE group."""
+    left = [line for line in lines if not line.startswith("a=group:BUNDLE")]
+    active = [section.mid for section in others if not section.rejected]
+    mids = [mid for mid in (carrier.mid, *active) if mid is not None]
+    return (*left, f"a=group:BUNDLE {' '.join(mids)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -123,19 +123,25 @@ class MediaSection:
 
     def rejection(self) -> MediaSection:
         """The section that refuses this one in an answer (RFC 3264 §6)."""
-        lines = [f"m={self.kind} 0 {self.protocol} {' '.join(self.formats)}"]
+        return self._refusal(port=0, attributes=())
+
+    def silenced(self) -> MediaSection:
+        """The section that takes this one in an answer but never sends or receives in it."""
+        names = ("rtcp-mux", "rtcp-rsize", "rtpmap", "fmtp")
+        attributes = [line for line in self.lines if line[2:].partition(":")[0] in names]
+        return self._refusal(port=9, attributes=attributes)
+
+    def _refusal(self, port: int, attributes: Sequence[str]) -> MediaSection:
+        lines = [f"m={self.kind} {port} {self.protocol} {' '.join(self.formats)}"]
         lines += ["c=IN IP4 0.0.0.0", "a=inactive"]
         if self.mid is not None:
             lines.append(f"a=mid:{self.mid}")
-        return MediaSection(
-            kind=self.kind,
-            mid=self.mid,
-            port=0,
-            protocol=self.protocol,
-            formats=self.formats,
+        return replace(
+            self,
+            port=port,
             direction=Direction.INACTIVE,
             bundle_only=False,
-            lines=tuple(lines),
+            lines=(*lines, *attributes),
         )
 
 

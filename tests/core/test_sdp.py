@@ -403,6 +403,13 @@ def test_section_codecs_name_static_and_dynamic_payload_types() -> None:
     assert set(audio.codecs) == {111, 63, 9, 0, 8, 13, 110, 126}
 
 
+@pytest.mark.parametrize("value", ["111", "111 opus", "111 opus/0", "x opus/48000", "111 a b/1"])
+def test_section_codecs_with_an_unreadable_rtpmap_leaves_it_out(value: str) -> None:
+    text = replaced(CHROME, "a=rtpmap:111 opus/48000/2", f"a=rtpmap:{value}")
+
+    assert set(Description.parse(text).sections[0].codecs) == {63, 9, 0, 8, 13, 110, 126}
+
+
 def test_section_codecs_without_rtpmap_knows_the_static_ones() -> None:
     text = replaced(CHROME, "a=rtpmap:0 PCMU/8000\r\n", "")
 
@@ -687,6 +694,47 @@ def test_rejecting_puts_the_removed_section_back_in_its_place() -> None:
         "a=mid:1",
     ]
     assert Description.parse(rendered).transport == OURS
+
+
+def test_rejecting_the_section_that_carries_the_bundle_keeps_it_there_inactive() -> None:
+    offer = Description.parse(VIDEO_FIRST)
+    answer = Description.parse_answer(answer_to_video(), offer.without("video"))
+
+    rendered = answer.rejecting(offer).render(OURS, max_message_size=100)
+
+    session, audio, video, application = rendered.split("\r\nm=")
+    assert attributes(session, "group") == ["BUNDLE 1 0 2"]
+    assert video.startswith("video 9 UDP/TLS/RTP/SAVPF 96 97 ")
+    assert attributes(video, "inactive") == attributes(video, "rtcp-mux") == [""]
+    assert "96 VP8/90000" in attributes(video, "rtpmap")
+    assert not attributes(video, "ssrc") + attributes(video, "msid") + attributes(video, "extmap")
+    assert [len(attributes(part, "candidate")) for part in (audio, video, application)] == [0, 2, 0]
+    again = Description.parse(rendered)
+    assert again.transport == OURS
+    assert again.answers(offer)
+
+
+def test_rejecting_the_carrier_of_a_bundle_of_two_bundles_both_again() -> None:
+    text = "\r\nm=".join(VIDEO_FIRST.split("\r\nm=")[:3]) + "\r\n"
+    offer = Description.parse(replaced(text, "BUNDLE 1 0 2", "BUNDLE 1 0"))
+    audio_only = replaced(OPENAI_ANSWER.partition("m=application")[0], "a=group:BUNDLE 0 1\r\n", "")
+    answer = Description.parse_answer(audio_only, offer.without("video"))
+
+    rendered = answer.rejecting(offer).render(OURS, max_message_size=None)
+
+    assert attributes(rendered, "group") == ["BUNDLE 1 0"]
+    assert Description.parse(rendered).transport == OURS
+
+
+def test_rejecting_a_section_without_mid_gives_it_none() -> None:
+    text = replaced(CHROME.partition("m=application")[0], "a=group:BUNDLE 0 1\r\n", "")
+    offer = Description.parse(f"{text}m=video 0 UDP/TLS/RTP/SAVPF 96\r\n")
+    audio_only = replaced(OPENAI_ANSWER.partition("m=application")[0], "a=group:BUNDLE 0 1\r\n", "")
+    answer = Description.parse_answer(audio_only, offer.without("video"))
+
+    rendered = answer.rejecting(offer).render(OURS, max_message_size=None)
+
+    assert rendered.endswith("m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\n")
 
 
 def test_rejecting_nothing_is_the_same_answer() -> None:
