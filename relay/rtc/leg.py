@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import structlog
 from aiortc import RTCDataChannel
 
+from relay.core.candidate import Candidate
 from relay.core.consent import ConsentState
 from relay.core.ids import LegName
 from relay.core.sdp import Sctp, Setup, Transport
@@ -22,7 +24,7 @@ from relay.rtc.certificate import Certificate
 from relay.rtc.channel import Channel
 from relay.rtc.dtls import DtlsTransport
 from relay.rtc.errors import LegFailed
-from relay.rtc.ice.filter import any_address, client_filter
+from relay.rtc.ice.filter import client_filter
 from relay.rtc.ice.full import FullIceTransport
 from relay.rtc.ice.lite import LiteIceTransport
 from relay.rtc.ice.sockets import Sockets
@@ -88,6 +90,7 @@ class Leg:
         self.drops: Counter[str] = Counter()
         self.on_state: Callable[[LegState, str], None] | None = None
         self.on_channel: Callable[[Channel], None] | None = None
+        self._contact_lost = False
         self._offers = offers
         self._sockets = sockets
         self._certificate = certificate
@@ -114,6 +117,11 @@ class Leg:
     async def gather(self) -> Transport:
         """Our side of the transport. An offerer lists no candidate: its peer, a public server,
         learns the address from the checks, as it does with every browser that does not trickle."""
+        return self.local
+
+    @property
+    def local(self) -> Transport:
+        """Our side of the transport as it is now."""
         return Transport(
             ice_ufrag=self._ice.ufrag,
             ice_pwd=self._ice.pwd,
@@ -143,6 +151,19 @@ class Leg:
         except ConnectionError:
             raise self._failed("ice_failed") from None
         self._set_state(LegState.CONNECTED, "")
+
+    def restart(self, remote: Transport) -> Transport:
+        """An ICE restart asked for by the peer (RFC 8445 §9): its new credentials and candidates
+        in, ours out. DTLS, SRTP and SCTP go on; the old path carries the call until the new does.
+        """
+        assert isinstance(self._ice, FullIceTransport)
+        self._ice.restart(remote)
+        return self.local
+
+    def add_candidates(self, candidates: Iterable[Candidate]) -> None:
+        """The peer's late candidates (RFC 8838)."""
+        assert isinstance(self._ice, FullIceTransport)
+        self._ice.add_candidates(candidates)
 
     async def _connect_dtls(self, remote: Transport) -> None:
         await self._dtls.handshake(our_setup(remote.setup), remote.fingerprints)
@@ -217,8 +238,11 @@ class Leg:
     # -- life
 
     def _contact_changed(self, contact: ConsentState) -> None:
+        if self.state is LegState.FAILED and self._contact_lost and contact is ConsentState.FRESH:
+            self.state = LegState.DISCONNECTED  # a restart may revive it (W3C WebRTC §5.6.4)
         if self.state not in (LegState.CONNECTED, LegState.DISCONNECTED):
             return
+        self._contact_lost = contact is ConsentState.EXPIRED
         if contact is ConsentState.FRESH:
             self._set_state(LegState.CONNECTED, "")
         elif contact is ConsentState.DISCONNECTED:
@@ -290,11 +314,9 @@ def _ice(
     if lite:
         return LiteIceTransport(sockets, drops, require_use_candidate=require_use_candidate)
     options = sockets.options
-    accepts = (
-        any_address
-        if offers
-        else client_filter(
-            allow_private=options.allow_private_candidates, limit=options.max_remote_candidates
-        )
+    accepts = partial(
+        client_filter,
+        allow_private=offers or options.allow_private_candidates,
+        limit=options.max_remote_candidates,
     )
     return FullIceTransport(sockets, drops, shared=not offers, accepts=accepts)

@@ -32,7 +32,7 @@ class Owner(Protocol):
     selected: SelectedPair | None
 
     def validated(self, wire: Wire, address: Address) -> None: ...
-    def select(self, pair: SelectedPair) -> None: ...
+    def nominated(self, agent: Agent, pair: SelectedPair) -> None: ...
     def consent_answered(self, transaction_id: bytes) -> bool: ...
 
 
@@ -70,6 +70,16 @@ class Agent:
         protocol = _WireProtocol(self._connection, wire, _local_candidate(wire, candidate))
         self._protocols[wire] = protocol
         self._connection.adopt(protocol)
+
+    def expect_wire(self) -> None:
+        """A wire may come later: the checks do not fail before."""
+        self._connection.late_wires += 1
+
+    def wire_came(self) -> None:
+        """It came, or never will."""
+        self._connection.late_wires -= 1
+        if self._connection._early_checks_done:
+            self._connection._check_list_maybe_fail()
 
     def remove_wire(self, wire: Wire) -> None:
         """The wire is lost: no more checks by it."""
@@ -149,14 +159,15 @@ class Agent:
             return
         wire, local, remote = _wire(chosen), chosen.local_candidate, chosen.remote_candidate
         self._request = self._consent_request()
-        self._owner.select(
+        self._owner.nominated(
+            self,
             SelectedPair(
                 wire,
                 chosen.remote_addr,
                 local.type,
                 remote.type,
                 partial(self._next_request, wire, self._request),
-            )
+            ),
         )
         self._found.set()
 
@@ -217,13 +228,17 @@ class _Connection(ice.Connection):
             ice_controlling=controlling, local_username=agent.ufrag, local_password=agent.pwd
         )
         self.agent = agent
+        self.late_wires = 0
+        # In place of gather_candidates(): our sockets are there already, or come on their own. An
+        # argument of Connection would remove this.
+        self._local_candidates_start = self._local_candidates_end = True
+
+    def _remote_candidates_expected(self) -> bool:
+        return self.late_wires > 0 or super()._remote_candidates_expected()
 
     def adopt(self, protocol: _WireProtocol) -> None:
-        # In place of gather_candidates(): our sockets are there already. An argument of Connection
-        # would remove this.
         self._protocols.append(protocol)
         self._local_candidates.append(protocol.local_candidate)
-        self._local_candidates_start = self._local_candidates_end = True
         if self._early_checks_done:
             for candidate in self._remote_candidates:
                 self._pair_remote_candidate(candidate)

@@ -14,7 +14,10 @@ from relay.core.candidate import Candidate
 
 
 def client_filter(*, allow_private: bool, limit: int) -> Callable[[Candidate], bool]:
-    """A predicate for one leg; it takes `limit` candidates at the most."""
+    """A predicate for one generation of one leg; it takes `limit` candidates at the most.
+
+    `allow_private` for peers that the operator chose (the upstream) and where he says so.
+    """
     taken = 0
 
     def accepts(candidate: Candidate) -> bool:
@@ -27,11 +30,6 @@ def client_filter(*, allow_private: bool, limit: int) -> Callable[[Candidate], b
         return True
 
     return accepts
-
-
-def any_address(candidate: Candidate) -> bool:
-    """For peers that the operator chose: the upstream."""
-    return candidate.component == 1 and bool(candidate.port)
 
 
 def is_reachable(address: str, *, allow_private: bool) -> bool:

@@ -41,7 +41,7 @@ class FullIceTransport(IceTransport):
         shared: bool,
         accepts: Callable[[], Callable[[Candidate], bool]],
     ) -> None:
-        super().__init__(drops)
+        super().__init__(drops, sockets.options.consent)
         self.role = "controlled" if shared else "controlling"
         self._sockets = sockets
         self._shared = shared
@@ -50,6 +50,7 @@ class FullIceTransport(IceTransport):
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent = self._new_agent()
         self._agents = [self._agent]
+        self._carrier = self._agent
 
     @property
     def ufrag(self) -> str:
@@ -92,15 +93,13 @@ class FullIceTransport(IceTransport):
         for old in older:
             await self._retire(old)
 
-    def select_from(self, agent: Agent, pair: SelectedPair) -> bool:
-        """Whether the pair is taken: an old generation selects nothing once a newer one has."""
-        newest = self._agents[-1] if self._agents else agent
-        selected_by = getattr(self, "_selected_by", None)
-        if selected_by is newest and agent is not newest:
-            return False
-        self._selected_by = agent
-        self.select(pair)
-        return True
+    def nominated(self, agent: Agent, pair: SelectedPair) -> None:
+        """An old generation changes nothing once a newer one carries the call."""
+        if agent not in self._agents:
+            return
+        if self._agents.index(agent) >= self._agents.index(self._carrier):
+            self._carrier = agent
+            self.select(pair)
 
     def _new_agent(self) -> Agent:
         agent = Agent(self, self.drops, controlling=not self._shared, accepts=self._accepts())

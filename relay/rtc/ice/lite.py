@@ -66,7 +66,6 @@ class LiteIceTransport(IceTransport):
 
     async def close(self) -> None:
         self._sockets.registry.unregister(self._ufrag)
-        for wire in self._sockets.shared:
-            wire.invalidate(self)
+        self._sockets.invalidate(self)
         await super().close()
         self._nominated.set()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections import Counter
 from binascii import crc32
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +15,7 @@ from relay.core.consent import DEFAULT_TIMING, ConsentTiming
 from relay.rtc.ice.addresses import LocalAddress, host_addresses, select
 from relay.rtc.ice.tcp import TcpListener, listen_tcp
 from relay.rtc.ice.udp import Registry, SharedUdpWire, open_udp
-from relay.rtc.ice.wire import Wire
+from relay.rtc.ice.wire import Receiver, Wire
 
 _HOST_TYPE_PREFERENCE = 126  # RFC 8445 §5.1.2.1
 _TCP_TYPE_PREFERENCE = 90  # what libwebrtc gives its own
@@ -82,9 +82,7 @@ class Sockets:
             port = listener.local[1]
 
     def _advertise(self, addresses: Sequence[LocalAddress]) -> tuple[Candidate, ...]:
-        hosts = list(
-            dict.fromkeys([*self.options.public_addresses, *(a.host for a in addresses)])
-        )
+        hosts = list(dict.fromkeys([*self.options.public_addresses, *(a.host for a in addresses)]))
         preferences = range(len(hosts), 0, -1)
         found = [host_candidate(h, self.port, p) for h, p in zip(hosts, preferences, strict=True)]
         if self._listeners:
@@ -111,13 +109,21 @@ class Sockets:
     def candidate_of(self, wire: Wire) -> Candidate | None:
         """The candidate that stands for a shared wire."""
         return next(
-            (c for c in self._candidates if (c.address, c.transport) == (wire.local[0], "udp")), None
+            (c for c in self._candidates if (c.address, c.transport) == (wire.local[0], "udp")),
+            None,
         )
 
     def open_owned(self, version: int) -> socket.socket:
         """A socket for one leg, on any address and port; the kernel routes."""
         host = "0.0.0.0" if version == 4 else "::"  # noqa: S104  # the peer decides the route
         return open_udp(host, 0)
+
+    def invalidate(self, receiver: Receiver) -> None:
+        """Nothing more comes to this receiver."""
+        for wire in self._shared:
+            wire.invalidate(receiver)
+        for listener in self._listeners:
+            listener.invalidate(receiver)
 
     def close(self) -> None:
         for listener in self._listeners:
