@@ -61,9 +61,9 @@ _REFUSALS = {
 class Faults:
     """What shall go wrong; None and 0 mean nothing.
 
-    `drop_percent` is 0 to 100, of the media packets each way. `close_after_s` and `expire_after_s`
-    count from the moment the call is connected: the first closes the connection without a word,
-    the second ends it as OpenAI does at the longest duration, with `session_expired`.
+    `drop_percent` is 0 to 100, of the media packets each way. `close_after_s` counts from the
+    connection, which it closes without a word; `expire_after_s` counts from the offer and ends the
+    call as OpenAI does at the longest duration, with `session_expired`.
     """
 
     fail: Fail | None = None

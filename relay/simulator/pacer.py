@@ -1,0 +1,96 @@
+"""One pacer for all calls: each has a slot of its own in every 20 ms, none drifts.
+
+Calls are spread over the slots, so that a hundred of them are no burst of a hundred packets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PERIOD_MS = 20
+SLOTS = PERIOD_MS
+"""One each millisecond: the resolution of uvloop's timers."""
+
+MAX_LAG_MS = 200
+"""How much is made up for after the loop was late; beyond it the beats are lost, and counted."""
+
+Beat = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """A place in the period, for one `beat`."""
+
+    index: int
+    beat: Beat
+
+
+class Pacer:
+    """Calls each slot's `beat` 50 times a second with the loop's time. Owned by one event loop."""
+
+    def __init__(self) -> None:
+        self.lost_beats = 0
+        self._loop = asyncio.get_running_loop()
+        self._slots: list[dict[Slot, None]] = [{} for _ in range(SLOTS)]
+        self._origin = self._loop.time()
+        self._done_ms = 0
+        """Everything up to this millisecond since the origin has been beaten."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, beat: Beat) -> Slot:
+        """Takes the emptiest slot, the soonest one of those."""
+        now_ms = self._now_ms()
+        if self._timer is None:
+            self._done_ms = now_ms
+        soonest = sorted(range(SLOTS), key=lambda index: (index - now_ms - 1) % SLOTS)
+        index = min(soonest, key=lambda index: len(self._slots[index]))
+        slot = Slot(index, beat)
+        self._slots[index][slot] = None
+        self._arm()
+        return slot
+
+    def remove(self, slot: Slot) -> None:
+        """Twice is fine."""
+        self._slots[slot.index].pop(slot, None)
+
+    def close(self) -> None:
+        """Stops everything; nothing beats afterwards."""
+        for slot in self._slots:
+            slot.clear()
+        self._disarm()
+
+    def _now_ms(self) -> int:
+        return int((self._loop.time() - self._origin) * 1000)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self._disarm()
+        for due_ms in range(self._done_ms + 1, self._done_ms + 1 + SLOTS):
+            if self._slots[due_ms % SLOTS]:
+                self._timer = self._loop.call_at(self._origin + due_ms / 1000, self._run)
+                return
+
+    def _run(self) -> None:
+        self._timer = None
+        now_ms = max(self._now_ms(), self._done_ms)
+        if now_ms - self._done_ms > MAX_LAG_MS:
+            self._skip(now_ms - MAX_LAG_MS)
+        now = self._loop.time()
+        try:
+            while self._done_ms < now_ms:
+                self._done_ms += 1
+                for slot in list(self._slots[self._done_ms % SLOTS]):
+                    slot.beat(now)
+        finally:
+            self._arm()
+
+    def _skip(self, to_ms: int) -> None:
+        for missed_ms in range(self._done_ms + 1, to_ms + 1):
+            self.lost_beats += len(self._slots[missed_ms % SLOTS])
+        self._done_ms = to_ms
