@@ -224,7 +224,7 @@ def _carrier(session: Sequence[str], sections: Sequence[MediaSection]) -> MediaS
     by_mid = {section.mid: section for section in active if section.mid is not None}
     for value in values(session, "group"):
         semantics, *mids = value.split(" ")
-        bundled = list(dict.fromkeys(by_mid[mid] for mid in mids if mid in by_mid))
+        bundled = [by_mid[mid] for mid in dict.fromkeys(mids) if mid in by_mid]
         if semantics == "BUNDLE" and len(bundled) == len(active):
             return bundled[0]
     raise InvalidOffer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -613,6 +614,40 @@ def test_parse_at_each_limit_is_accepted() -> None:
     assert len(size) == 65536
     for text in (lines, size, many(CHROME, CANDIDATE, 50)):
         Description.parse(text)
+
+
+def filled(line: str, lines: int = 2000) -> str:
+    """CHROME with as many of one line at session level as the limits allow."""
+    count = min(lines - CHROME.count("\r\n"), (65536 - len(CHROME)) // (len(line) + 2))
+    return replaced(CHROME, "a=group", f"{line}\r\n" * count + "a=group")
+
+
+HOSTILE = {
+    "short lines": filled("a=x"),
+    "bundles of one section": filled("a=group:BUNDLE " + "0 " * 2000),
+    "short bundles": filled("a=group:BUNDLE 0"),
+    "bundles and lines": many(filled("a=group:BUNDLE " + "0 " * 2000, 60), "a=x", 200),
+    "fingerprints": filled("a=fingerprint:sha-256 " + ":".join(["1D"] * 32)),
+    "options": filled("a=ice-options:" + "x " * 4000),
+    "origins": replaced(CHROME, "o=- ", "o=" + "- " * 3000),
+    "codecs": many(CHROME, "a=rtpmap:1 a/1/1", 1900),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_parse_of_a_hostile_offer_at_the_limits_takes_milliseconds(name: str) -> None:
+    text = HOSTILE[name]
+    assert len(text) <= 65536
+
+    took_s = []
+    for _ in range(3):
+        started = time.process_time()
+        offer = Description.parse(text)
+        offer.render(OURS, max_message_size=None)
+        assert offer.sections[0].codecs
+        took_s.append(time.process_time() - started)
+
+    assert min(took_s) < 0.05
 
 
 def test_parse_of_a_single_section_needs_no_bundle() -> None:
