@@ -626,7 +626,7 @@ HOSTILE = {
     "short lines": filled("a=x"),
     "bundles of one section": filled("a=group:BUNDLE " + "0 " * 2000),
     "short bundles": filled("a=group:BUNDLE 0"),
-    "bundles and lines": many(filled("a=group:BUNDLE " + "0 " * 2000, 60), "a=x", 200),
+    "bundles and lines": many(filled("a=group:BUNDLE " + "0 " * 2000, 60), "a=x", 1900),
     "fingerprints": filled("a=fingerprint:sha-256 " + ":".join(["1D"] * 32)),
     "options": filled("a=ice-options:" + "x " * 4000),
     "origins": replaced(CHROME, "o=- ", "o=" + "- " * 3000),
