@@ -159,3 +159,28 @@ def _xor_address(address: tuple[str, int], transaction_id: bytes) -> bytes:
     port = address[1] ^ (MAGIC_COOKIE >> 16)
     masked = bytes(a ^ b for a, b in zip(host.packed, pad, strict=False))
     return bytes((0, 1 if host.version == 4 else 2)) + port.to_bytes(2, "big") + masked
+
+
+def binding_request(transaction_id: bytes) -> bytes:
+    """An unsigned request: what is my address? (RFC 8489 §2)"""
+    return _seal(BINDING_REQUEST, transaction_id, b"", None)
+
+
+def mapped_address(message: Message) -> tuple[str, int] | None:
+    """XOR-MAPPED-ADDRESS of an answer (RFC 8489 §14.2), None where absent or malformed."""
+    data, at = message.raw, HEADER_BYTES
+    while at + 4 <= len(data):
+        attribute, size = _ATTRIBUTE.unpack_from(data, at)
+        if attribute == _XOR_MAPPED_ADDRESS and at + 4 + size <= len(data):
+            return _unmask(data[at + 4 : at + 4 + size], message.transaction_id)
+        at += 4 + size + (-size & 3)
+    return None
+
+
+def _unmask(value: bytes, transaction_id: bytes) -> tuple[str, int] | None:
+    if (len(value), value[1:2]) not in ((8, b"\x01"), (20, b"\x02")):
+        return None
+    pad = _WORD.pack(MAGIC_COOKIE) + transaction_id
+    host = bytes(a ^ b for a, b in zip(value[4:], pad, strict=False))
+    port = int.from_bytes(value[2:4], "big") ^ (MAGIC_COOKIE >> 16)
+    return str(ip_address(host)), port

@@ -71,12 +71,10 @@ class Channel:
 
     def pause(self) -> None:
         """Stops on_message; the sender is slowed by SCTP's window. Until resume()."""
-        if self._channel.id is not None:
-            self._sctp.pause(self._channel.id)
+        self._sctp.pause(self._channel)
 
     def resume(self) -> None:
-        if self._channel.id is not None:
-            self._sctp.resume(self._channel.id)
+        self._sctp.resume(self._channel)
 
     def close(self) -> None:
         """Resets the stream both ways (RFC 8831 §6.7); on_close follows. Twice is fine."""

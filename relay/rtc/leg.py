@@ -24,6 +24,7 @@ from relay.rtc.certificate import Certificate
 from relay.rtc.channel import Channel
 from relay.rtc.dtls import DtlsTransport
 from relay.rtc.errors import LegFailed
+from relay.rtc.ice.feed import CandidateFeed
 from relay.rtc.ice.filter import client_filter
 from relay.rtc.ice.full import FullIceTransport
 from relay.rtc.ice.lite import LiteIceTransport
@@ -117,7 +118,13 @@ class Leg:
     async def gather(self) -> Transport:
         """Our side of the transport. An offerer lists no candidate: its peer, a public server,
         learns the address from the checks, as it does with every browser that does not trickle."""
+        self._ice.gather()
         return self.local
+
+    @property
+    def candidates(self) -> CandidateFeed:
+        """Our own candidates, those that come late too."""
+        return self._ice.feed
 
     @property
     def local(self) -> Transport:
@@ -127,13 +134,15 @@ class Leg:
             ice_pwd=self._ice.pwd,
             fingerprints=self._certificate.fingerprints(),
             setup=Setup.ACTPASS if self._offers else Setup.ACTIVE,
-            candidates=() if self._offers else self._sockets.candidates,
-            end_of_candidates=not self._offers,
+            candidates=self._ice.feed.candidates,
+            end_of_candidates=self._ice.feed.is_complete and not self._offers,
             ice_lite=isinstance(self._ice, LiteIceTransport),
         )
 
     async def connect(self, remote: Transport, sctp: Sctp | None, *, timeout_s: float) -> None:
         """ICE, DTLS, and the start of the SCTP association. Raises LegFailed; may be cancelled."""
+        if self.state is LegState.CLOSED:
+            raise LegFailed(self.name, "closed")
         assert self.state is LegState.NEW, "a leg connects once"
         self._set_state(LegState.CONNECTING, "")
         phase = "ice"

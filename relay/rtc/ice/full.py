@@ -9,20 +9,26 @@ from typing import Any
 
 import structlog
 
+from relay.core import stun
 from relay.core.candidate import Candidate
+from relay.core.iceserver import IceServer
 from relay.core.sdp import Transport
 from relay.rtc.ice.agent import Agent
 from relay.rtc.ice.dial import dial
+from relay.rtc.ice.feed import CandidateFeed
+from relay.rtc.ice.reflexive import Reflexive
 from relay.rtc.ice.sockets import Sockets, host_candidate
 from relay.rtc.ice.tcp import TcpWire
 from relay.rtc.ice.transport import IceTransport, SelectedPair
+from relay.rtc.ice.turn import TurnWire
 from relay.rtc.ice.udp import OwnedUdpWire
-from relay.rtc.ice.wire import Wire
+from relay.rtc.ice.wire import Address, Wire
 
 UDP_HEAD_START_S = 0.3
 """How long UDP is tried alone (RFC 8305 §8 has 250 ms for the same purpose)."""
 
 DIAL_TIMEOUT_S = 10.0
+GATHERING_TIMEOUT_S = 5.0
 RETIRE_AFTER_S = 2.0
 """How long an old generation answers checks after the new one has taken over."""
 
@@ -47,6 +53,9 @@ class FullIceTransport(IceTransport):
         self._shared = shared
         self._accepts = accepts
         self._owned: list[Wire] = []
+        self._relayed: list[TurnWire] = []
+        self._pending = 0
+        self.feed = CandidateFeed(sockets.candidates if shared else ())
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent = self._new_agent()
         self._agents = [self._agent]
@@ -101,12 +110,24 @@ class FullIceTransport(IceTransport):
             self._carrier = agent
             self.select(pair)
 
+    def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None:
+        """A check on a wire of this leg's own: which generation is meant?"""
+        ufrag = (message.username or "").partition(":")[0]
+        for agent in self._agents:
+            if agent.ufrag == ufrag:
+                agent.receive_stun(message, address, wire)
+                return
+        self.drops["unknown_ufrag"] += 1
+
     def _new_agent(self) -> Agent:
         agent = Agent(self, self.drops, controlling=not self._shared, accepts=self._accepts())
         if self._shared:
-            for wire in self._sockets.shared:
-                agent.add_wire(wire, self._sockets.candidate_of(wire))
             self._sockets.registry.register(agent.ufrag, agent)
+            if self._sockets.options.policy == "all":
+                for wire in self._sockets.shared:
+                    agent.add_wire(wire, self._sockets.candidate_of(wire))
+        for relayed in self._relayed:
+            agent.add_wire(relayed, relayed.candidate)
         return agent
 
     async def _retire(self, agent: Agent) -> None:
@@ -115,16 +136,71 @@ class FullIceTransport(IceTransport):
         for shared in self._sockets.shared:
             shared.abandon(agent)
 
+    # -- gathering (RFC 8445 §5.1.1): nothing waits for it, what comes late trickles
+
+    def gather(self) -> None:
+        """Starts what takes time: the STUN answer, TURN allocations."""
+        options = self._sockets.options
+        late = [
+            self._allocate(server)
+            for server in (options.client_servers if self._shared else options.upstream_servers)
+            if server.is_turn
+        ]
+        if self._shared and self._sockets.reflexive is not None:
+            late.append(self._reflect(self._sockets.reflexive))
+        self._pending = len(late)
+        for work in late:
+            self._spawn(self._gathering(work))
+        if not late:
+            self.feed.end()
+
+    async def _gathering(self, work: Coroutine[Any, Any, None]) -> None:
+        agent = self._agent
+        agent.expect_wire()
+        try:
+            async with asyncio.timeout(GATHERING_TIMEOUT_S):
+                await work
+        except (OSError, TimeoutError) as error:
+            log.warning("ice.gathering_failed", error=str(error) or "timed out")
+        finally:
+            agent.wire_came()
+            self._pending -= 1
+            if not self._pending:
+                self.feed.end()
+
+    async def _reflect(self, reflexive: Reflexive) -> None:
+        await reflexive.asked.wait()
+        for candidate in reflexive.candidates:
+            self.feed.add(candidate)
+
+    async def _allocate(self, server: IceServer) -> None:
+        options = self._sockets.options
+        wire = await TurnWire.allocate(
+            server,
+            self._sockets.drops,
+            self,
+            self,
+            ca=options.turn_ca,
+            hide_related=options.policy == "relay",
+        )
+        self._owned.append(wire)
+        self._relayed.append(wire)
+        for agent in self._agents:
+            agent.add_wire(wire, wire.candidate)
+        self.feed.add(wire.candidate)
+
     # -- wires of its own
 
     def _open_wires(self, agent: Agent, candidates: Iterable[Candidate]) -> None:
         """A UDP socket for each version of the Internet Protocol that the peer speaks, and a
         connection to each of its passive TCP candidates, a moment later."""
         options = self._sockets.options
+        if options.policy == "relay":
+            return
         if options.upstream_transport != "tcp":
             for version in _versions(candidates):
                 sock = self._sockets.open_owned(version)
-                self._adopt(agent, OwnedUdpWire(sock, self._sockets.drops, self, agent), None)
+                self._adopt(agent, OwnedUdpWire(sock, self._sockets.drops, self, self), None)
         if options.upstream_transport != "udp":
             for candidate in candidates:
                 if candidate.transport == "tcp" and candidate.tcptype == "passive":
@@ -147,7 +223,7 @@ class FullIceTransport(IceTransport):
                 wire = TcpWire(
                     sock,
                     self._sockets.drops,
-                    agent=agent,
+                    agent=self,
                     receiver=self,
                     leads_to=address,
                     on_closed=agent.remove_wire,
@@ -174,9 +250,11 @@ class FullIceTransport(IceTransport):
         await asyncio.gather(*tasks, return_exceptions=True)
         for agent in agents:
             await self._retire(agent)
+        await asyncio.gather(*(wire.release() for wire in self._relayed))
         self._sockets.invalidate(self)
         for wire in self._owned:
             wire.close()
+        self.feed.end()
 
 
 def _versions(candidates: Iterable[Candidate]) -> list[int]:

@@ -12,6 +12,7 @@ from collections import Counter
 from relay.core import stun
 from relay.core.sdp import Transport
 from relay.rtc.ice.credentials import new_pwd, new_ufrag
+from relay.rtc.ice.feed import CandidateFeed
 from relay.rtc.ice.sockets import Sockets
 from relay.rtc.ice.transport import IceTransport, SelectedPair
 from relay.rtc.ice.wire import Address, Wire
@@ -31,6 +32,8 @@ class LiteIceTransport(IceTransport):
         self._key = self._pwd.encode()
         self._username: str | None = None
         self._nominated = asyncio.Event()
+        self.feed = CandidateFeed(sockets.candidates)
+        self.feed.end()
         sockets.registry.register(self._ufrag, self)
 
     @property
@@ -40,6 +43,9 @@ class LiteIceTransport(IceTransport):
     @property
     def pwd(self) -> str:
         return self._pwd
+
+    def gather(self) -> None:
+        """All is there."""
 
     async def connect(self, remote: Transport) -> None:
         self._username = f"{self._ufrag}:{remote.ice_ufrag}"

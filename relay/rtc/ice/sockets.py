@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import ssl
 from binascii import crc32
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +14,9 @@ from typing import Literal
 
 from relay.core.candidate import Candidate
 from relay.core.consent import DEFAULT_TIMING, ConsentTiming
+from relay.core.iceserver import IceServer
 from relay.rtc.ice.addresses import LocalAddress, host_addresses, select
+from relay.rtc.ice.reflexive import Reflexive
 from relay.rtc.ice.tcp import TcpListener, listen_tcp
 from relay.rtc.ice.udp import Registry, SharedUdpWire, open_udp
 from relay.rtc.ice.wire import Receiver, Wire
@@ -27,7 +31,9 @@ class IceOptions:
     client legs, None = off, 0 = any. `bind`: addresses or interfaces. `public_addresses`: what a
     NAT 1:1 shows the world, advertised before the local addresses. `upstream_transport`: what
     upstream legs try; auto is UDP first and TCP a moment later. `proxy`: the URL (http, socks5)
-    that TCP to the upstream goes through.
+    that TCP to the upstream goes through. `client_servers`, `upstream_servers`: STUN and TURN for
+    each leg; `policy` relay uses nothing but TURN; `turn_ca` verifies turns: servers, the system's
+    authorities where None.
     """
 
     udp_port: int = 0
@@ -38,6 +44,10 @@ class IceOptions:
     max_remote_candidates: int = 50
     upstream_transport: Literal["auto", "udp", "tcp"] = "auto"
     proxy: str | None = field(default=None, repr=False)
+    client_servers: tuple[IceServer, ...] = ()
+    upstream_servers: tuple[IceServer, ...] = ()
+    policy: Literal["all", "relay"] = "all"
+    turn_ca: ssl.SSLContext | None = None
     consent: ConsentTiming = DEFAULT_TIMING
 
 
@@ -51,6 +61,8 @@ class Sockets:
         self._shared: list[SharedUdpWire] = []
         self._listeners: list[TcpListener] = []
         self._candidates: tuple[Candidate, ...] = ()
+        self._reflexive_task: asyncio.Task[None] | None = None
+        self.reflexive: Reflexive | None = None
 
     def open(self) -> None:
         """Binds the shared sockets, in the running loop. Raises OSError that names the address."""
@@ -65,6 +77,10 @@ class Sockets:
             self.close()
             raise
         self._candidates = self._advertise(addresses)
+        stun_servers = [s for s in self.options.client_servers if s.scheme == "stun"]
+        if stun_servers and self.options.policy == "all":
+            self.reflexive = Reflexive(self._shared, stun_servers)
+            self._reflexive_task = asyncio.ensure_future(self.reflexive.run())
 
     def _open_udp(self, addresses: Sequence[LocalAddress]) -> None:
         port = self.options.udp_port
@@ -103,8 +119,10 @@ class Sockets:
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """What client legs are told: host candidates, the best first."""
-        return self._candidates
+        """What client legs are told at once, the best first."""
+        if self.options.policy == "relay":
+            return ()
+        return self._candidates + (self.reflexive.candidates if self.reflexive else ())
 
     def candidate_of(self, wire: Wire) -> Candidate | None:
         """The candidate that stands for a shared wire."""
@@ -126,6 +144,8 @@ class Sockets:
             listener.invalidate(receiver)
 
     def close(self) -> None:
+        if self._reflexive_task is not None:
+            self._reflexive_task.cancel()
         for listener in self._listeners:
             listener.close()
         for wire in self._shared:

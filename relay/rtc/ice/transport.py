@@ -17,6 +17,7 @@ from random import uniform
 
 from relay.core.consent import Consent, ConsentState, ConsentTiming
 from relay.core.sdp import Transport
+from relay.rtc.ice.feed import CandidateFeed
 from relay.rtc.ice.wire import Address, Wire
 
 _HELD_DATAGRAMS = 32
@@ -66,6 +67,12 @@ class IceTransport(ABC):
     @property
     @abstractmethod
     def pwd(self) -> str: ...
+
+    feed: CandidateFeed
+    """Our own candidates; complete at once unless gather() found something that takes time."""
+
+    @abstractmethod
+    def gather(self) -> None: ...
 
     @abstractmethod
     async def connect(self, remote: Transport) -> None:

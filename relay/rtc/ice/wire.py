@@ -88,9 +88,14 @@ class OwnedWire(Wire):
         super().__init__(drops)
         self._receiver = receiver
         self._agent = agent
+        self._by_transaction: dict[bytes, StunReceiver] = {}
 
-    def expect(self, transaction_id: bytes, receiver: StunReceiver) -> None: ...
-    def forget(self, transaction_id: bytes) -> None: ...
+    def expect(self, transaction_id: bytes, receiver: StunReceiver) -> None:
+        self._by_transaction[transaction_id] = receiver
+
+    def forget(self, transaction_id: bytes) -> None:
+        self._by_transaction.pop(transaction_id, None)
+
     def validate(self, address: Address, receiver: Receiver) -> None: ...
     def invalidate(self, receiver: Receiver) -> None: ...
 
@@ -105,15 +110,21 @@ class OwnedWire(Wire):
         elif not size:
             self._drops["bad_length"] += 1
         elif first < 4:
-            message = stun.parse(bytes(VIEW[:size]))
-            if message is None:
-                self._drops["bad_stun"] += 1
-            else:
-                self._agent.receive_stun(message, address, self)
+            self._stun(stun.parse(bytes(VIEW[:size])), address)
         elif 19 < first < 64:
             self._receiver.receive_dtls(bytes(VIEW[:size]), address)
         else:
             self._drops["unknown_protocol"] += 1
+
+    def _stun(self, message: stun.Message | None, address: Address) -> None:
+        if message is None:
+            self._drops["bad_stun"] += 1
+        elif message.type == stun.BINDING_REQUEST:
+            self._agent.receive_stun(message, address, self)
+        elif message.transaction_id in self._by_transaction:
+            self._by_transaction[message.transaction_id].receive_stun(message, address, self)
+        else:
+            self._drops["unexpected_stun"] += 1
 
 
 def send_error_reason(error: OSError) -> str:
