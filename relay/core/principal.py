@@ -18,7 +18,7 @@ class Principal:
     `auth.mode` is none.
     `session` is the session configuration an `ek_` token carries (verbatim wire JSON), else None.
     `upstream_credential` is the client's own upstream token, to be passed through instead of the
-    server's key, else None.
+    server's key, else None. `safety_identifier` is the end user's, as a token was minted with it.
     """
 
     kind: Literal["anonymous", "key", "token", "passthrough"]
@@ -26,3 +26,4 @@ class Principal:
     key_id: KeyId | None = None
     session: Mapping[str, Any] | None = None
     upstream_credential: str | None = field(default=None, repr=False)
+    safety_identifier: str | None = None

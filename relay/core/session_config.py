@@ -6,7 +6,7 @@ the paths named here are looked into, everything else passes for the upstream to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -81,6 +81,14 @@ def overlaid(base: Mapping[str, Any], over: Mapping[str, Any], at: Path = ()) ->
             result[name] = overlaid(old if isinstance(old, Mapping) else {}, value, below)
         else:
             result[name] = value
+    return result
+
+
+def without(session: Mapping[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
+    """`session` without what stands at `paths`."""
+    result = dict(session)
+    for path in paths:
+        _remove(result, path)
     return result
 
 

@@ -15,7 +15,7 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import Any, Final, Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from relay.telemetry.redaction import redact_event
 
@@ -91,13 +91,20 @@ def _configure_structlog(level: str) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             *_stamps(),
-            structlog.processors.format_exc_info,  # here, for the thread sees no current exception
+            _hold_exception,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _hold_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
+    # The thread that renders it, for that reads source files, has no current exception.
+    if event.get("exc_info") is True:
+        event["exc_info"] = sys.exc_info()
+    return event
 
 
 def _stamps() -> list[Processor]:

@@ -1,0 +1,1 @@
+"""The relay's HTTP server: routes, credentials, problems, the pages."""
