@@ -48,6 +48,9 @@ class DtlsTransport(RTCDtlsTransport):
             )
         except (SSL.Error, ConnectionError):  # SSL.Error: aiortc's timer gave up
             self._set_state(State.FAILED)
+        if self._ice.is_closed:  # while the last flight was on its way
+            await self.stop()
+            self._set_state(State.FAILED)
 
     @property
     def srtp(self) -> tuple[Any, Any] | None:
@@ -83,15 +86,13 @@ class DtlsTransport(RTCDtlsTransport):
                 data = ssl.recv(_READ_BYTES)
                 if data and self._data_receiver is not None:
                     self._deliver(self._data_receiver._handle_data(data))
-        except SSL.ZeroReturnError:
-            self._flush()
-            self._set_state(State.CLOSED)
-            self.on_closed()
-            return
         except SSL.Error:  # WantRead for a handshake record, or garbage that OpenSSL refused
             pass
         if datagram[0] != _APPLICATION_DATA:
             self._flush()
+        if ssl.get_shutdown() & SSL.RECEIVED_SHUTDOWN:  # close_notify, or an alert that is fatal
+            self._set_state(State.CLOSED)
+            self.on_closed()
 
     def _deliver(self, handling: Coroutine[Any, Any, None]) -> None:
         try:
@@ -105,7 +106,10 @@ class DtlsTransport(RTCDtlsTransport):
         if self._state is not State.CONNECTED or self._ssl is None:
             self._drops["not_ready"] += 1
             return
-        self._ssl.send(data)
+        try:
+            self._ssl.send(data)
+        except SSL.Error:  # after our close_notify, from a timer of SCTP's
+            self._drops["not_ready"] += 1
         self._flush()
 
     async def _write_ssl(self) -> None:

@@ -104,7 +104,7 @@ class Leg:
         )
         self._ice.on_contact = self._contact_changed
         self._dtls = DtlsTransport(self._ice, certificate)
-        self._dtls.on_closed = lambda: self._set_state(LegState.CLOSED, "peer_closed")
+        self._dtls.on_closed = self._peer_closed
         self._sctp = SctpTransport(self._dtls, self.drops)
         self._sctp.on("datachannel", self._channel_opened)
         self._sctp.on_progress = self._progressed
@@ -161,6 +161,12 @@ class Leg:
             raise self._failed("ice_failed") from None
         self._set_state(LegState.CONNECTED, "")
 
+    def renew(self) -> Transport:
+        """An ICE restart of ours: new credentials to be told to the peer; restart() with its."""
+        assert isinstance(self._ice, FullIceTransport)
+        self._ice.renew()
+        return self.local
+
     def restart(self, remote: Transport) -> Transport:
         """An ICE restart asked for by the peer (RFC 8445 §9): its new credentials and candidates
         in, ours out. DTLS, SRTP and SCTP go on; the old path carries the call until the new does.
@@ -204,11 +210,12 @@ class Leg:
 
     def _wrap(self, channel: RTCDataChannel) -> Channel:
         wrapped = Channel(self._sctp, channel)
+        self._channels = [c for c in self._channels if c.state != "closed"]
         self._channels.append(wrapped)
         return wrapped
 
     def _progressed(self) -> None:
-        for channel in self._channels:
+        for channel in tuple(self._channels):
             channel.progressed()
 
     # -- packets, for end points
@@ -257,7 +264,13 @@ class Leg:
         elif contact is ConsentState.DISCONNECTED:
             self._set_state(LegState.DISCONNECTED, "no_consent_answer")
         else:
+            self.packets.tx = None  # RFC 7675 §5.1: no sending without consent
             self._set_state(LegState.FAILED, "consent_expired")
+
+    def _peer_closed(self) -> None:
+        self.packets.rx = self.packets.tx = None
+        self._set_state(LegState.CLOSED, "peer_closed")
+        self._sctp.peer_gone()
 
     def _set_state(self, state: LegState, reason: str) -> None:
         if self.state is state or self.state is LegState.CLOSED:

@@ -33,8 +33,8 @@ from aiortc.rtcsctptransport import (
     StreamResetOutgoingParam,
     StreamResetResponseParam,
     tsn_plus_one,
-    uint32_gte,
 )
+from aiortc.utils import uint32_gte
 
 from relay.core.sdp import Sctp
 from relay.rtc.dtls import DtlsTransport, run_sync
@@ -199,7 +199,14 @@ class SctpTransport(RTCSctpTransport):
     def _is_too_early(self, chunk: DataChunk) -> bool:
         if self._held_bytes >= WINDOW_BYTES:
             return True
-        return _MAX_AHEAD < (chunk.tsn - self._last_received_tsn) % TSNS < TSNS // 2
+        ahead = (int(chunk.tsn) - self._received_tsn) % TSNS
+        return _MAX_AHEAD < ahead < TSNS // 2
+
+    @property
+    def _received_tsn(self) -> int:
+        """All TSNs up to this one have come; once the peer's INIT has."""
+        assert self._last_received_tsn is not None
+        return self._last_received_tsn
 
     def _is_stray(self, stream_id: int) -> bool:
         """One stream more than a sane peer uses: nobody would hear it."""
@@ -216,13 +223,12 @@ class SctpTransport(RTCSctpTransport):
     def _mark_received(self, tsn: int) -> bool:
         # aiortc sorts all that came out of order at each chunk, and by number: at the wrap-around
         # of TSNs nothing would be acknowledged any more.
-        last = self._last_received_tsn
-        if uint32_gte(last, tsn) or tsn in self._sack_misordered:
+        if uint32_gte(self._received_tsn, tsn) or tsn in self._sack_misordered:
             if len(self._sack_duplicates) < _MAX_DUPLICATES:
                 self._sack_duplicates.append(tsn)
             return True
         self._sack_misordered.add(tsn)
-        while (following := tsn_plus_one(self._last_received_tsn)) in self._sack_misordered:
+        while (following := tsn_plus_one(self._received_tsn)) in self._sack_misordered:
             self._sack_misordered.remove(following)
             self._last_received_tsn = following
         return False
@@ -254,7 +260,7 @@ class SctpTransport(RTCSctpTransport):
     async def _send_sack(self) -> None:
         misordered = self._sack_misordered
         if len(misordered) > _MAX_GAPS:
-            last = self._last_received_tsn
+            last = self._received_tsn
             self._sack_misordered = set(
                 nsmallest(_MAX_GAPS, misordered, key=lambda tsn: (tsn - last) % TSNS)
             )

@@ -1,0 +1,25 @@
+"""The network of a test in this folder, and what was logged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from tests.rtc.network import Network
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Network]:
+    network = Network()
+    yield network
+    await network.close()
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    """The log's entries; structlog's default renderer would block the loop."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
