@@ -17,6 +17,7 @@ INI = """
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = function
 filterwarnings = error
+timeout = 3
 markers = both_loops: on each loop
 """
 
@@ -54,6 +55,9 @@ async def warns():
     import warnings
     warnings.warn("x")
 
+async def hangs():
+    await asyncio.Event().wait()
+
 async def is_clean():
     with socket.socket():
         await asyncio.to_thread(int)
@@ -61,7 +65,8 @@ async def is_clean():
 
 @pytest.mark.parametrize(
     "play",
-    [leaves_a_task, leaves_a_socket, leaves_a_thread, leaves_an_error, blocks, warns, is_clean],
+    [leaves_a_task, leaves_a_socket, leaves_a_thread, leaves_an_error]
+    + [blocks, warns, hangs, is_clean],
 )
 async def test_it(play):
     await play()
@@ -100,6 +105,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("leaves_a_socket", "left behind:\nsocket:["),
         ("leaves_a_thread", "left behind:\n<Thread(Thread-"),
         ("leaves_an_error", "ZeroDivisionError"),
+        ("hangs", "Timeout (>3.0s)"),
     ],
 )
 def test_guard_when_something_is_left_reports_an_error(
@@ -111,7 +117,12 @@ def test_guard_when_something_is_left_reports_an_error(
 
 
 @pytest.mark.parametrize(
-    ("play", "words"), [("blocks", "Blocking call to time.sleep"), ("warns", "UserWarning: x")]
+    ("play", "words"),
+    [
+        ("blocks", "Blocking call to time.sleep"),
+        ("warns", "UserWarning: x"),
+        ("hangs", "CancelledError"),
+    ],
 )
 def test_guard_when_a_test_misbehaves_fails_it(outcomes: str, play: str, words: str) -> None:
     assert f"FAILED test_plays.py::test_it[{play}] " in outcomes, outcomes
