@@ -71,6 +71,9 @@ class Agent:
         self._protocols[wire] = protocol
         self._connection.adopt(protocol)
 
+    def uses(self, wire: Wire) -> bool:
+        return wire in self._protocols
+
     def expect_wire(self) -> None:
         """A wire may come later: the checks do not fail before."""
         self._connection.late_wires += 1

@@ -82,16 +82,21 @@ class FullIceTransport(IceTransport):
 
     # -- generations (RFC 8445 §9)
 
+    def renew(self) -> None:
+        """New credentials for a restart of ours: tell the peer, then restart() with its answer."""
+        self._agent = self._new_agent()
+        self._agents.append(self._agent)
+
     def restart(self, remote: Transport) -> None:
         """The peer has new credentials: a new generation checks its paths while the old one carries
         the call, takes over with its first selected pair, and the old one retires."""
-        assert self._shared, "an upstream takes one offer"
-        agent = self._new_agent()
-        self._agent = agent
-        self._agents.append(agent)
-        self._spawn(self._take_over(agent, remote))
+        if self._shared:
+            self.renew()
+        self._spawn(self._take_over(self._agent, remote))
 
     async def _take_over(self, agent: Agent, remote: Transport) -> None:
+        if not self._shared:
+            self._open_wires(agent, remote.candidates)
         try:
             await agent.connect(remote)
         except ConnectionError:
@@ -101,6 +106,9 @@ class FullIceTransport(IceTransport):
         del self._agents[: len(older)]
         for old in older:
             await self._retire(old)
+        for wire in [w for w in self._owned if not any(a.uses(w) for a in self._agents)]:
+            self._owned.remove(wire)
+            wire.close()
 
     def nominated(self, agent: Agent, pair: SelectedPair) -> None:
         """An old generation changes nothing once a newer one carries the call."""
