@@ -134,6 +134,7 @@ def _section_lines(section: MediaSection, track: Track | None, transport: Transp
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
         "c=IN IP4 0.0.0.0",
         *_transport_lines(section, transport),
+        "a=sendrecv",
         "a=sctp-port:5000",
         f"a=max-message-size:{MAX_MESSAGE_BYTES}",
     ]
@@ -151,7 +152,9 @@ def _track_lines(track: Track, transport: Transport) -> list[str]:
         *(line for codec in track.codecs for line in _codec_lines(codec, section)),
     ]
     if track.sends:
-        lines += [f"a=ssrc:{track.ssrc} cname:{CNAME}", f"a=msid:{STREAM_ID} {section.kind}"]
+        msid = f"msid:{STREAM_ID} {section.kind}"
+        ssrc = f"a=ssrc:{track.ssrc}"
+        lines += [f"{ssrc} cname:{CNAME}", f"{ssrc} {msid}", f"a={msid}"]
     return [*lines, f"a={_MIRRORED[section.direction]}"]
 
 

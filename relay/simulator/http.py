@@ -46,7 +46,6 @@ class Api:
         for beta in ("", "/sessions", "/transcription_sessions"):
             app.router.add_post(f"/v1/realtime{beta}", _beta_path)
         app.router.add_get("/healthz", _health)
-        app.router.add_route("OPTIONS", "/{path:.*}", _preflight)
         return app
 
     async def _mint(self, request: web.Request) -> web.Response:
@@ -147,7 +146,7 @@ class Api:
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error in OpenAI's shape, everything with CORS headers."""
     try:
-        response = await handler(request)
+        response = _preflight(request) if request.method == "OPTIONS" else await handler(request)
     except RejectedError as error:
         response = _error_response(error)
     except web.HTTPException as error:
@@ -188,7 +187,7 @@ async def _health(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _preflight(request: web.Request) -> web.Response:
+def _preflight(request: web.Request) -> web.Response:
     asked = request.headers.get("Access-Control-Request-Headers", "")
     return web.Response(
         status=204,

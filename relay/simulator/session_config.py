@@ -98,8 +98,8 @@ def updated(session: _Json, patch: _Json, *, audio_was_spoken: bool = False) -> 
     check_session(patch)
     result = deepcopy(dict(session))
     for name, value in patch.items():
-        if name == "audio" and value is not None:
-            _merge_audio(result["audio"], value)
+        if name == "audio":
+            _merge_audio(result["audio"], value or {})
         elif name not in ("type", "model"):
             result[name] = deepcopy(value)
     voice = result["audio"]["output"]["voice"]
