@@ -1,1 +1,1 @@
-"""One call: two legs, their forwarders, their taps, one owner for its tasks, one closing log line."""
+"""One call: two legs, what joins them, one owner for its tasks, one closing log line."""

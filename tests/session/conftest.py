@@ -1,0 +1,38 @@
+"""The stage of a test in this folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import structlog
+
+from relay.session.model import SessionOptions
+from tests.session.stage import Stage
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    """The log's entries."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+async def staged() -> AsyncIterator[Callable[..., Awaitable[Stage]]]:
+    """Makes stages with options of the test's."""
+    async with AsyncExitStack() as stack:
+
+        async def build(upstream_url: str | None = None, **options: Any) -> Stage:
+            stage = Stage(stack)
+            await stage.start(SessionOptions(**options), upstream_url)
+            return stage
+
+        yield build
+
+
+@pytest.fixture
+async def stage(staged: Callable[..., Awaitable[Stage]]) -> Stage:
+    return await staged()
