@@ -16,8 +16,9 @@ from relay.loadtest.voice import FIRST_SSRC, PAYLOAD_TYPE
 _SAMPLES = CLOCK_HZ * PTIME_MS // 1000
 _BEEP_PACKETS = 3
 _BEEP_HZ = 1000
-_LOUD = 0.1
-"""Of full scale; the beep is 0.5, and what Opus makes of silence is far below."""
+_BEEP_AMPLITUDE = 16_000
+_LOUD = 3_000
+"""Of 32,767; what Opus makes of silence is far below."""
 
 _HEADER = struct.Struct("!BBHII")
 
@@ -33,7 +34,7 @@ class BeepVoice:
         self.ssrc = FIRST_SSRC + slot
         self._packets_per_mark = model.packets_per_mark
         self._count = slot * 7
-        self._silence, self._beep = _encoded(amplitude=0), _encoded(amplitude=0.5)
+        self._silence, self._beep = _encoded(amplitude=0), _encoded(amplitude=_BEEP_AMPLITUDE)
         self._decoder = av.CodecContext.create("libopus", "r")
         self._sent_ns: int | None = None
         self._was_loud = False
@@ -59,13 +60,14 @@ class BeepVoice:
         return sent_ns
 
     def _is_loud(self, payload: bytes) -> bool:
-        samples = array("f")
+        samples = array("h")
         for frame in self._decoder.decode(av.Packet(payload)):
-            samples.frombytes(bytes(frame.planes[0])[: frame.samples * samples.itemsize])
-        return max(samples, default=0.0) > _LOUD
+            assert frame.format.name == "s16", "libopus decodes to 16 bits"
+            samples.frombytes(bytes(frame.planes[0]))
+        return max(samples, default=0) > _LOUD
 
 
-def _encoded(*, amplitude: float) -> list[bytes]:
+def _encoded(*, amplitude: int) -> list[bytes]:
     """The first Opus packets, 20 ms each, of a tone that begins at once."""
     encoder = av.CodecContext.create("libopus", "w")
     encoder.sample_rate, encoder.format, encoder.layout = CLOCK_HZ, "s16", "mono"
@@ -74,7 +76,7 @@ def _encoded(*, amplitude: float) -> list[bytes]:
         frame = av.AudioFrame(format="s16", layout="mono", samples=_SAMPLES)
         frame.sample_rate, frame.pts = CLOCK_HZ, start
         turns = (2 * math.pi * _BEEP_HZ / CLOCK_HZ * n for n in range(start, start + _SAMPLES))
-        samples = array("h", (int(32767 * amplitude * math.sin(turn)) for turn in turns))
+        samples = array("h", (int(amplitude * math.sin(turn)) for turn in turns))
         frame.planes[0].update(samples.tobytes())
         packets += map(bytes, encoder.encode(frame))
     return packets

@@ -1,25 +1,23 @@
 """An upstream that says everything back: for yardsticks whose media changes on its way.
 
-    python -m benchmarks.echo PORT
+    python -m benchmarks.echo PORT UDP_PORT ADVERTISED_UDP_PORT
 
 Marks in a payload do not survive a relay that decodes, and the simulator in `--load` mode echoes
-nothing else. This one returns each RTP packet and each message as it came.
+nothing else. This one returns each RTP packet and each message as it came. The advertised port may
+be a lossy network's, which leads to the other one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 
 import uvloop
 from aiohttp import web
 
 from relay.core.sdp import Description
-from relay.rtc.certificate import CertificateStore
-from relay.rtc.channel import Channel
-from relay.rtc.errors import LegFailed
-from relay.rtc.ice.sockets import IceOptions, Sockets
-from relay.rtc.leg import Leg
+from relay.rtc import CertificateStore, Channel, IceOptions, Leg, LegFailed, Sockets
 
 _CONNECT_TIMEOUT_S = 20.0
 _MAX_MESSAGE_BYTES = 262_144
@@ -52,8 +50,9 @@ a=max-message-size:262144
 class EchoUpstream:
     """ICE-lite on one port, as OpenAI's servers are."""
 
-    def __init__(self, sockets: Sockets) -> None:
+    def __init__(self, sockets: Sockets, advertised_port: int) -> None:
         self._sockets = sockets
+        self._advertised_port = advertised_port
         self._certificates = CertificateStore()
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -63,7 +62,10 @@ class EchoUpstream:
         _echo_packets(leg)
         leg.on_channel = _echo_messages
         answer = Description.parse_answer(_answer_text(offer), offer)
-        text = answer.render(await leg.gather(), max_message_size=_MAX_MESSAGE_BYTES)
+        ours = await leg.gather()
+        candidates = (replace(c, port=self._advertised_port) for c in ours.candidates)
+        ours = replace(ours, candidates=tuple(candidates))
+        text = answer.render(ours, max_message_size=_MAX_MESSAGE_BYTES)
         task = asyncio.create_task(_connect(leg, offer))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -100,11 +102,11 @@ async def _connect(leg: Leg, offer: Description) -> None:
         await leg.close()
 
 
-async def _serve(port: int) -> None:
-    sockets = Sockets(IceOptions(bind=("127.0.0.1",)))
+async def _serve(port: int, udp_port: int, advertised_port: int) -> None:
+    sockets = Sockets(IceOptions(udp_port=udp_port, bind=("127.0.0.1",)))
     sockets.open()
     app = web.Application()
-    app.router.add_post("/v1/realtime/calls", EchoUpstream(sockets).handle_call)
+    app.router.add_post("/v1/realtime/calls", EchoUpstream(sockets, advertised_port).handle_call)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -112,4 +114,4 @@ async def _serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(*map(int, sys.argv[1:4])))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,32 @@ def facts() -> dict[str, Any]:
 _PACKAGES = ("aiortc", "aioice", "pylibsrtp", "cryptography", "aiohttp", "uvloop")
 
 
+@contextlib.contextmanager
+def pinned_to(core: int) -> Iterator[bool]:
+    """Runs this thread on `core` alone, and says whether that was possible.
+
+    A child inherits the affinity of the moment of its start, and so do all its threads.
+    """
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {core})
+    except OSError:  # there is no such core, or it is not ours
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def can_pin() -> bool:
-    return sys.platform == "linux" and {RELAY_CORE, LOAD_CORE} <= os.sched_getaffinity(0)
+    with pinned_to(RELAY_CORE) as first, pinned_to(LOAD_CORE) as second:
+        return first and second
 
 
 def _pinning() -> str:
     if not can_pin():
-        return "none: fewer than two cores are free to choose from"
+        return "none: there are no two cores to choose from"
     return f"relay or yardstick on core {RELAY_CORE}, all else on core {LOAD_CORE}"
 
 

@@ -63,7 +63,7 @@ class ObviousRelay:
             sink.addTrack(self._media.subscribe(track))
 
     async def _ask_upstream(self, offer: str) -> str:
-        headers = {"Content-Type": "application/sdp", "Authorization": "Bearer bench"}
+        headers = {"Content-Type": "application/sdp", "Authorization": "Bearer sk-bench"}
         async with (
             aiohttp.ClientSession() as session,
             session.post(self._upstream_url, data=offer, headers=headers) as response,

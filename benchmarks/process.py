@@ -8,13 +8,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from .machine import can_pin
+from .machine import pinned_to
 
 _END_TIMEOUT_S = 10.0
 
@@ -134,7 +134,7 @@ async def running(
     `piped` keeps its standard input and output for the caller, and only its errors are logged.
     """
     log = log_dir / f"{name.replace(' ', '-')}.log"
-    with log.open("wb") as output, _pinned_to(core):
+    with log.open("wb") as output, pinned_to(core):
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
@@ -147,20 +147,6 @@ async def running(
         yield measured
     finally:
         await measured.end()
-
-
-@contextlib.contextmanager
-def _pinned_to(core: int) -> Iterator[None]:
-    """A child inherits the affinity of the moment of its start, and so do all its threads."""
-    if not can_pin():
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 async def wait_for_line(process: Measured, text: str, *, timeout_s: float) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from relay.loadtest.conductor import Conductor
 from relay.loadtest.model import LoadModel
@@ -19,6 +21,7 @@ SRTP_TAG = bytes(16)
 EVENT_OVERHEAD_BYTES = 12 + 16 + 37
 """SCTP's common header, a DATA chunk's header, a DTLS 1.2 record with AES-GCM around them."""
 
+_BEATS = 20
 _UNMARKED = LoadModel(calls=1, marked_per_s=1e-9)
 
 _EVENT = b"\x17EVENT"
@@ -114,51 +117,71 @@ class _Flow:
 
 
 class UdpUpstream:
-    """The upstream side: one port for all calls; answers each with 50 packets/s and its echoes."""
+    """The upstream side: one port for all calls; answers each with 50 packets/s and its echoes.
+
+    Its calls speak in the same beats as the simulator's: 20 of them in 20 ms, so that some packets
+    come together, which a forwarder and a relay are both glad of.
+    """
 
     def __init__(self, model: LoadModel, payloads: Sequence[bytes], port: int) -> None:
         self._model = model
         self._payloads = payloads
         self._socket = _udp_socket(port)
-        self._voices: dict[tuple[str, int], Callable[[], None]] = {}
-        self._speaking: list[Callable[[], None]] = []
+        self._answers: dict[tuple[str, int], _Answer] = {}
+        self._beats: list[list[_Answer]] = [[] for _ in range(_BEATS)]
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
-        self._pacer = Pacer(model.calls, model.period_ns, self._on_turn)
+        self._pacer = Pacer(_BEATS, model.period_ns, self._on_beat)
 
     def close(self) -> None:
         self._pacer.close()
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
-    def _on_turn(self, slot: int) -> None:
-        if slot < len(self._speaking):
-            self._speaking[slot]()
+    def _on_beat(self, beat: int) -> None:
+        for answer in self._beats[beat]:
+            answer.speak()
 
     def _on_readable(self) -> None:
         try:
             packet, address = self._socket.recvfrom(2048)
         except OSError:
             return
-        if address not in self._voices:
-            self._begin(address)
-        if packet.startswith(_EVENT) or packet.find(MARK, 12, 64) >= 0:
-            self._send(packet, address)
+        answer = self._answers.get(address)
+        if answer is None:
+            number = len(self._answers)
+            answer = _Answer(number, self._payloads, partial(self._send, address))
+            self._answers[address] = answer
+            self._beats[number % _BEATS].append(answer)
+        answer.receive(packet)
 
-    def _begin(self, address: tuple[str, int]) -> None:
-        voice = StampedVoice(len(self._speaking), _UNMARKED, self._payloads)
-
-        def speak() -> None:
-            packet, _ = voice.next()
-            self._send(packet + SRTP_TAG, address)
-
-        self._voices[address] = speak
-        self._speaking.append(speak)
-
-    def _send(self, packet: bytes, address: tuple[str, int]) -> None:
-        try:
+    def _send(self, address: tuple[str, int], packet: bytes) -> None:
+        with contextlib.suppress(OSError):  # the client side counts what it misses
             self._socket.sendto(packet, address)
-        except OSError:
-            self._voices.pop(address, None)
+
+
+class _Answer:
+    """What one call hears: 50 packets/s, the echoes in the place of stored speech."""
+
+    def __init__(
+        self, number: int, payloads: Sequence[bytes], send: Callable[[bytes], None]
+    ) -> None:
+        self._voice = StampedVoice(number, _UNMARKED, payloads)
+        self._send = send
+        self._place_is_taken = False
+
+    def receive(self, packet: bytes) -> None:
+        if packet.startswith(_EVENT):
+            self._send(packet)
+        elif packet.find(MARK, 12, 64) >= 0:
+            self._place_is_taken = True
+            self._send(packet)
+
+    def speak(self) -> None:
+        if self._place_is_taken:
+            self._place_is_taken = False
+            return
+        packet, _ = self._voice.next()
+        self._send(packet + SRTP_TAG)
 
 
 def _udp_socket(port: int = 0) -> socket.socket:

@@ -21,6 +21,7 @@ from relay.loadtest.voice import StampedVoice, Voice
 from relay.loadtest.window import WindowResult
 
 from .beeps import BeepVoice
+from .churn import Churn, post_in_turn
 from .udp import UdpLoad, UdpUpstream
 
 Answer = Mapping[str, Any]
@@ -43,6 +44,8 @@ class Worker:
             "open_udp": self._open_udp,
             "serve_udp": self._serve_udp,
             "open_calls": self._open_calls,
+            "churn": self._churn,
+            "post": self._post,
             "begin": self._begin,
             "end": self._end,
             "close": self._close,
@@ -77,9 +80,15 @@ class Worker:
                 return BeepVoice(slot, parsed)
             return StampedVoice(slot, parsed, self._payloads)
 
-        load = Load(url, parsed, voice_of, api_key="bench", via_port=via_port)
+        load = Load(url, parsed, voice_of, api_key="sk-bench", via_port=via_port)
         self._load = load
         return (await load.open()).to_json()
+
+    async def _churn(self, url: str, calls: int, at_once: int) -> Answer:
+        return await Churn(url, calls, at_once, self._payloads).run()
+
+    async def _post(self, urls: list[str], times: int) -> Answer:
+        return {"elapsed_ms": await post_in_turn(urls, times)}
 
     async def _begin(self) -> Answer:
         gc.collect()

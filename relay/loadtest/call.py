@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 
 from relay.core.errors import RelayError
 from relay.core.sdp import Description, Transport
-from relay.rtc.channel import Channel
-from relay.rtc.errors import ChannelClosed, LegFailed, MessageTooLarge
-from relay.rtc.leg import Leg, LegState
+from relay.rtc import Channel, ChannelClosed, Leg, LegFailed, LegState, MessageTooLarge
 
 from .conductor import Conductor
 from .model import LoadModel

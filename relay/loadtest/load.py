@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from relay.rtc.certificate import CertificateStore
-from relay.rtc.ice.sockets import IceOptions, Sockets
-from relay.rtc.leg import Leg
+from relay.rtc import CertificateStore, IceOptions, Leg, Sockets
 
 from .call import LoadCall, SetupTimes
 from .conductor import Conductor

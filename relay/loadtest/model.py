@@ -16,8 +16,8 @@ class LoadModel:
     """One load: `calls` calls, each of which does the same.
 
     Up, a call sends `packets_per_s` RTP packets, of which `marked_per_s` carry their sending time
-    and are echoed at once; the rest is stored speech. Down, the upstream sends 50 packets/s of its
-    own speech and the echoes beside them. Once in `event_interval_s` an event of `event_bytes`
+    and are echoed at once; the rest is stored speech. Down, the upstream sends as many, the echoes
+    among them. Once in `event_interval_s` an event of `event_bytes`
     goes up the data channel and its echo comes down: 2 events/s through the relay when it is 1.
     Sending is spread: call k of n sends k/n of 20 ms (events: k/n of the interval) after the first.
     Nothing is decoded and no RTCP is sent; consent checks and SCTP acknowledgements come on top.
@@ -25,7 +25,7 @@ class LoadModel:
 
     calls: int
     packets_per_s: int = 1000 // PTIME_MS
-    marked_per_s: float = 2
+    marked_per_s: float = 5
     event_interval_s: float = 1.0
     event_bytes: int = 300
     opened_per_s: float = 20.0
@@ -50,8 +50,8 @@ class LoadModel:
 
     def __str__(self) -> str:
         return (
-            f"{self.calls} calls; each: {self.packets_per_s} packets/s up "
-            f"({self.marked_per_s:g} marked), 50/s + {self.marked_per_s:g} echoes down, "
+            f"{self.calls} calls; each: {self.packets_per_s} packets/s up and down "
+            f"({self.marked_per_s:g} of them marked and echoed), "
             f"{2 / self.event_interval_s:g} events/s of {self.event_bytes} B "
             f"(one up and its echo down in {self.event_interval_s:g} s)"
         )

@@ -1,0 +1,263 @@
+"""One run: every figure and its yardsticks, measured one after another by the same means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from relay.loadtest.model import LoadModel
+
+from . import chains
+from .control import Pace, Reading, WorkerHandle, read_window, worker
+from .forwarder import build, forwarding
+from .machine import LOAD_CORE, RELAY_CORE
+from .plan import Plan
+from .process import Footprint, Measured, MeasurementError, free_port
+
+LOSS_PERMILLE = 10
+_SETTLE_TIMEOUT_S = 20.0
+_CHURN_TIMEOUT_S = 400.0
+_OPEN_TIMEOUT_S = 90.0
+
+
+@dataclass(slots=True)
+class Measurements:
+    """Everything a run found out, by name; `failures` says why something is missing."""
+
+    readings: dict[str, Reading] = field(default_factory=dict)
+    empty: dict[str, Footprint] = field(default_factory=dict)
+    posts: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    churn: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class Bench:
+    """`say` is told what begins, for those who watch."""
+
+    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
+        self.found = Measurements()
+        self._plan = plan
+        self._folder = folder
+        self._say = say
+
+    async def run(self, only: set[str]) -> Measurements:
+        """The parts of `only`, or all. A part that fails is noted, and the others still run."""
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            "forwarder": lambda: self._forwarder(""),
+            "relay": self._relay,
+            "forwarder again": lambda: self._forwarder(" again"),
+            "loss": self._loss,
+            "churn": self._churn,
+            "obvious": self._obvious,
+        }
+        for name, part in parts.items():
+            if only and name.split()[0] not in only:
+                continue
+            self._say(f"{name} …")
+            try:
+                await part()
+            except MeasurementError as error:
+                self.found.failures[name] = str(error)
+                self._say(f"{name} failed: {error}")
+        return self.found
+
+    async def _forwarder(self, suffix: str) -> None:
+        binary = await build(self._folder)
+        for model in (self._plan.fewer, self._plan.most):
+            reading = await self._read_forwarder(binary, model)
+            self.found.readings[f"forwarder {model.calls}{suffix}"] = reading
+
+    async def _read_forwarder(self, binary: Path, model: LoadModel) -> Reading:
+        upstream_port = free_port(socket.SOCK_DGRAM)
+        async with (
+            worker("udp upstream", self._folder) as upstream,
+            worker("udp client", self._folder) as client,
+            forwarding(
+                "forwarder", binary, upstream_port, core=RELAY_CORE, log_dir=self._folder
+            ) as (process, port),
+        ):
+            await upstream.order("serve_udp", port=upstream_port, model=model.to_json())
+            await client.order("open_udp", port=port, model=model.to_json())
+            ours = [process, upstream.process, client.process]
+            return await read_window(client, process, ours, calls=model.calls, pace=self._plan.pace)
+
+    async def _relay(self) -> None:
+        plan, found = self._plan, self.found
+        async with self._relay_chain() as (relay, simulator, client):
+            ours = [relay.process, simulator.process, client.process]
+            await self._warm_up(client, relay, calls=2)
+            found.empty["relay"] = relay.process.footprint()
+            found.posts["idle"] = await self._post(client, simulator, relay)
+            for model in (plan.fewer, plan.most):
+                async with self._calls(client, relay, model):
+                    found.readings[f"relay {model.calls}"] = await read_window(
+                        client, relay.process, ours, calls=model.calls, pace=plan.pace
+                    )
+                    if model is plan.most:
+                        found.posts["busy"] = await self._post(client, simulator, relay)
+            async with self._calls(client, simulator, plan.most):
+                found.readings[f"direct {plan.most.calls}"] = await read_window(
+                    client, simulator.process, ours, calls=plan.most.calls, pace=plan.pace
+                )
+
+    async def _loss(self) -> None:
+        binary = await build(self._folder)
+        model = self._plan.most
+        async with (
+            self._relay_chain() as (relay, simulator, client),
+            forwarding(
+                "client network",
+                binary,
+                relay.udp_port,
+                core=LOAD_CORE,
+                log_dir=self._folder,
+                loss_permille=LOSS_PERMILLE,
+            ) as (network, network_port),
+            self._calls(client, relay, model, via_port=network_port),
+        ):
+            ours = [relay.process, simulator.process, client.process, network]
+            await self._around_loss("relay", client, relay.process, network, ours, model)
+
+    async def _obvious(self) -> None:
+        binary = await build(self._folder)
+        model, found = self._plan.obvious, self.found
+        async with (
+            chains.echo_behind_loss(self._folder, binary, LOSS_PERMILLE) as (echo, network),
+            chains.obvious_relay(self._folder, echo) as obvious,
+            worker("obvious client", self._folder) as client,
+        ):
+            ours = [obvious.process, echo.process, client.process, network]
+            async with self._calls(client, echo, model, beeps=True):
+                found.readings["obvious direct"] = await read_window(
+                    client, echo.process, ours, calls=model.calls, pace=self._plan.around_loss
+                )
+            found.empty["obvious"] = obvious.process.footprint()
+            async with self._calls(client, obvious, model, beeps=True):
+                await self._around_loss("obvious", client, obvious.process, network, ours, model)
+
+    async def _around_loss(
+        self,
+        name: str,
+        client: WorkerHandle,
+        subject: Measured,
+        network: Measured,
+        ours: list[Measured],
+        model: LoadModel,
+    ) -> None:
+        """A window before, one while packets are lost, one after."""
+        around = self._plan.around_loss
+        paces = {
+            "before": around,
+            "during": Pace(warm_up_s=0, window_s=self._plan.loss_s),
+            "after": around,
+        }
+        for when, pace in paces.items():
+            network.signal(signal.SIGUSR1 if when == "during" else signal.SIGUSR2)
+            self.found.readings[f"{name} {when} loss"] = await read_window(
+                client, subject, ours, calls=model.calls, pace=pace
+            )
+
+    async def _churn(self) -> None:
+        plan = self._plan
+        async with self._relay_chain() as (relay, _, client):
+            await self._warm_up(client, relay, calls=plan.churn_warm_up)
+            before = await self._settled(relay, None)
+            result = await self._one_after_another(client, relay, plan.churn_calls)
+            after = await self._settled(relay, before)
+            self.found.churn = {
+                **result,
+                "calls": plan.churn_calls,
+                "before": before,
+                "after": after,
+            }
+
+    async def _settled(self, relay: chains.Server, before: dict[str, Any] | None) -> dict[str, Any]:
+        """What the relay holds once nothing changes any more, or `before` is reached again."""
+        held: dict[str, Any] = {}
+        deadline = asyncio.get_running_loop().time() + _SETTLE_TIMEOUT_S
+        while asyncio.get_running_loop().time() < deadline:
+            last, held = held, await _held(relay)
+            if before is None and last and _leftovers(last, held) == 0:
+                break
+            if before is not None and _leftovers(before, held) <= 0:
+                break
+            await asyncio.sleep(1)
+        return held
+
+    async def _post(
+        self, client: WorkerHandle, simulator: chains.Server, relay: chains.Server
+    ) -> list[dict[str, float]]:
+        answer = await client.order(
+            "post", urls=[simulator.url, relay.url], times=self._plan.posts, timeout_s=120
+        )
+        elapsed_ms: list[dict[str, float]] = answer["elapsed_ms"]
+        return elapsed_ms
+
+    async def _warm_up(self, client: WorkerHandle, server: chains.Server, *, calls: int) -> None:
+        await self._one_after_another(client, server, calls)
+
+    async def _one_after_another(
+        self, client: WorkerHandle, server: chains.Server, calls: int
+    ) -> dict[str, Any]:
+        answer = await client.order(
+            "churn",
+            url=server.url,
+            calls=calls,
+            at_once=self._plan.churn_at_once,
+            timeout_s=_CHURN_TIMEOUT_S,
+        )
+        if answer["failures"]:
+            raise MeasurementError(f"calls failed: {answer['failures']}")
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def _relay_chain(
+        self,
+    ) -> AsyncIterator[tuple[chains.Server, chains.Server, WorkerHandle]]:
+        async with (
+            chains.simulator(self._folder) as simulator,
+            chains.relay(self._folder, simulator) as relay,
+            worker("client", self._folder) as client,
+        ):
+            yield relay, simulator, client
+
+    @contextlib.asynccontextmanager
+    async def _calls(
+        self, client: WorkerHandle, server: chains.Server, model: LoadModel, **options: Any
+    ) -> AsyncIterator[None]:
+        """`model`'s calls to `server`, all of them up."""
+        openings = await client.order(
+            "open_calls",
+            url=server.url,
+            model=model.to_json(),
+            timeout_s=_OPEN_TIMEOUT_S,
+            **options,
+        )
+        try:
+            if openings["failures"]:
+                raise MeasurementError(f"calls failed: {openings['failures']}")
+            yield
+        finally:
+            await client.order("close")
+
+
+async def _held(relay: chains.Server) -> dict[str, Any]:
+    probe, footprint = await chains.probed(relay), relay.process.footprint()
+    return {
+        "tasks": probe["tasks"],
+        "threads": footprint.threads,
+        "sockets": footprint.sockets,
+        "rss_mb": footprint.rss_mb,
+        "task_names": probe["names"],
+    }
+
+
+def _leftovers(before: dict[str, Any], after: dict[str, Any]) -> int:
+    """How many tasks, threads and sockets there are more than before."""
+    return sum(after[kind] - before[kind] for kind in ("tasks", "threads", "sockets"))
