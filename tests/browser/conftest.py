@@ -57,7 +57,7 @@ async def open_page(tmp_path: Path) -> AsyncIterator[OpenPage]:
 async def client_origin() -> AsyncIterator[str]:
     """Where the stock clients' pages live: another origin than the relay's, as an application's is.
 
-    `/agents`, `/openai` and `/loopback` each run the bundle of tests/browser/js with their name.
+    `/NAME` runs the bundle that scripts/bundle-clients made of tests/browser/js/NAME.js.
     """
     if not (BUNDLES / ".bundled").exists():
         chromium.missing("no JavaScript bundles: `make test` makes them")
@@ -68,7 +68,7 @@ async def client_origin() -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_static("/js", BUNDLES)
-    app.router.add_get("/{name:agents|openai|loopback}", page)
+    app.router.add_get("/{name}", page)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

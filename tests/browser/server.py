@@ -10,11 +10,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 START_S = 20.0
 STOP_S = 10.0
 
@@ -48,28 +51,46 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+    folder: Path, command: str = "demo", env: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """`relay demo ARGUMENTS` in `folder` on a free port of 127.0.0.1, stopped as by Ctrl-C."""
-    server = Server(f"http://127.0.0.1:{_free_port()}", folder / "relay.log")
+    """`relay demo`, or `serve`, in `folder` on a free port of 127.0.0.1, stopped as by Ctrl-C."""
+    port = _free_port()
+    server = Server(f"http://127.0.0.1:{port}", folder / "relay.log")
     settings = {
-        "RELAY_HTTP__PORT": server.url.rpartition(":")[2],
+        "RELAY_HTTP__PORT": str(port),
         "RELAY_ICE__BIND": "127.0.0.1",
         "RELAY_ICE__UDP_PORT": "0",
         "RELAY_TELEMETRY__LOG_FORMAT": "json",
         **(env or {}),
     }
-    with server.log.open("wb") as log:
+    with _process(server.log, command, env=settings) as process:
+        _wait_until_ready(f"{server.url}/readyz", process, server.log)
+        yield server
+
+
+@contextlib.contextmanager
+def simulator(folder: Path, *arguments: str) -> Iterator[str]:
+    """`relay simulate ARGUMENTS` on a free port of 127.0.0.1; the URL for `upstream.url`."""
+    port, log = _free_port(), folder / "simulator.log"
+    with _process(log, "simulate", "--port", str(port), *arguments) as process:
+        _wait_until_ready(f"http://127.0.0.1:{port}/", process, log)
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextlib.contextmanager
+def _process(
+    log: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "relay", "demo", *arguments],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **settings},
-            stdout=log,
+            [sys.executable, "-m", "relay", *arguments],
+            cwd=log.parent,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait_until_ready(server, process)
-        yield server
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -80,15 +101,19 @@ def running(
             raise
 
 
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{server.url}/readyz", timeout=1):
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except urllib.error.HTTPError as answer:
+            if answer.code == HTTPStatus.NOT_FOUND:  # the simulator serves no pages
                 return
         except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"relay demo did not become ready:\n{server.logged()}")
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"{process.args!r} did not become ready:\n{log.read_text()}")
 
 
 def _free_port() -> int:
