@@ -61,7 +61,10 @@ class RateLimiter:
 
 
 class Admission:
-    """Says whether one more call may be opened. `live_count` tells how many there are."""
+    """Says whether one more call may be opened, before anything is read of it.
+
+    `live_count` tells how many there are; `session.Calls` has the last word on that.
+    """
 
     def __init__(self, limits: Limits, live_count: Callable[[], int]) -> None:
         self._limits = limits
@@ -69,6 +72,10 @@ class Admission:
         self._by_key = RateLimiter(limits.calls_per_minute)
         self._by_address = RateLimiter(limits.calls_per_minute_per_address)
         self.draining = False
+
+    def drain(self) -> None:
+        """From now on no call may begin."""
+        self.draining = True
 
     def admit(self, address: str, key_id: KeyId | None, now: float) -> None:
         """Counts one attempt to open a call; raises RateLimited or Overloaded.
@@ -80,10 +87,6 @@ class Admission:
             wait_s = self._by_key.take(key_id, now)
         if wait_s > 0:
             raise RateLimited("Too many calls in a short time.", retry_after_s=wait_s)
-        self.check_room()
-
-    def check_room(self) -> None:
-        """Raises Overloaded if no further call may begin at this moment."""
         if self.draining:
             raise Overloaded("The server is shutting down.", retry_after_s=DRAINING_RETRY_AFTER_S)
         if self._live_count() >= self._limits.max_sessions:

@@ -54,7 +54,11 @@ def _http_url(value: str) -> str:
 
 
 def _existing_file(value: Path) -> Path:
-    if not value.is_file():
+    try:
+        found = value.is_file()
+    except OSError as error:  # a folder on the way that is not ours to enter
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if not found:
         raise ValueError("names no file")
     return value
 

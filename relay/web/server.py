@@ -125,6 +125,7 @@ def _request_id_of(request: web.Request) -> str:
 
 async def _add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Server"] = "relay"  # aiohttp would tell its version, and Python's
     if request_id := request.get(_REQUEST_ID_KEY):
         response.headers["X-Request-Id"] = request_id
 

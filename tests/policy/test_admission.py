@@ -128,7 +128,7 @@ def test_admission_full_server_is_overloaded() -> None:
 
 def test_admission_draining_server_is_overloaded() -> None:
     door = admission()
-    door.draining = True
+    door.drain()
 
     with pytest.raises(Overloaded):
         door.admit("198.51.100.1", None, 0.0)

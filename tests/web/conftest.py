@@ -1,8 +1,10 @@
-"""A listening HTTP surface over calls that only note what they are asked for."""
+"""A listening HTTP surface over real calls, and an upstream that answers as it is told."""
 
 from __future__ import annotations
 
+import asyncio
 import io
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,73 +13,65 @@ import aiohttp
 import pytest
 
 from relay.app import admission_for, web_application
-from relay.core.errors import NotFound
-from relay.core.ids import CallId
-from relay.core.principal import Principal
-from relay.policy.admission import Admission
+from relay.rtc import CertificateStore, IceOptions, Sockets
+from relay.session.calls import Calls
+from relay.session.model import SessionOptions
 from relay.settings import Settings
 from relay.telemetry.logging import logging_to
 from relay.telemetry.metrics import Metrics
+from relay.upstream.provider import UpstreamAnswer, UpstreamOffer
 from relay.web.pages import Asset
-from relay.web.ports import CallRequest
 from relay.web.server import Listener, listen
+from tests.core.sdp_samples import CHROME, OPENAI_ANSWER
 
-ANSWER = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
-OFFER = "v=0\r\no=- 2 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+OFFER = CHROME
 PAGE = Asset(b"<!doctype html>", "text/html; charset=utf-8", "abc")
 
-
-@dataclass(frozen=True, slots=True)
-class NotedCall:
-    id: CallId
-    owner: str
-    answer: str = ANSWER
-    etag: str = "AbCd.EfGh"
+# Without candidates: no test sends a packet to where OpenAI's are.
+_ANSWER = re.sub(r"a=candidate:.*\r\n", "", OPENAI_ANSWER)
 
 
 @dataclass(slots=True)
-class NotedCalls:
-    """Answers every offer, or raises `error`; knows its calls by owner, as the real one does."""
+class ToldUpstream:
+    """An `Upstream` that answers at once, or once `may_answer` is set, or with `error`."""
 
-    requests: list[CallRequest] = field(default_factory=list)
-    live: dict[str, NotedCall] = field(default_factory=dict)
+    offers: list[UpstreamOffer] = field(default_factory=list)
+    hung_up: list[str] = field(default_factory=list)
     error: Exception | None = None
-    before_answer: Callable[[], Awaitable[object]] | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def create(self, request: CallRequest) -> NotedCall:
-        self.requests.append(request)
-        if self.before_answer is not None:
-            await self.before_answer()
+    async def open_call(self, offer: UpstreamOffer, *, timeout_s: float) -> UpstreamAnswer:
+        self.offers.append(offer)
+        self.asked.set()
+        await self.may_answer.wait()
         if self.error is not None:
             raise self.error
-        call = NotedCall(CallId(f"rtc_{len(self.requests)}"), request.principal.owner)
-        self.live[call.id] = call
-        return call
+        return UpstreamAnswer(_ANSWER, f"rtc_upstream_{len(self.offers)}", 0.001)
 
-    def find(self, call_id: str, principal: Principal) -> NotedCall:
-        call = self.live.get(call_id)
-        if call is None or call.owner != principal.owner:
-            raise NotFound("There is no such call.")
-        return call
+    async def hang_up(
+        self, call_id: str, *, credential: str | None = None, timeout_s: float
+    ) -> None:
+        self.hung_up.append(call_id)
 
-    async def hang_up(self, call: NotedCall, reason: str) -> None:
-        del self.live[call.id]
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running surface: `http` speaks to it, `calls` and `admission` are behind it."""
+    """A running surface: `http` speaks to it, `calls` and `upstream` are behind it."""
 
     http: aiohttp.ClientSession
     port: int
-    calls: NotedCalls
-    admission: Admission
+    calls: Calls
+    upstream: ToldUpstream
 
     @property
-    def request(self) -> CallRequest:
-        """The only call that was asked for."""
-        (request,) = self.calls.requests
-        return request
+    def offer(self) -> UpstreamOffer:
+        """What went upstream, once."""
+        (offer,) = self.upstream.offers
+        return offer
 
 
 def settings_with(overrides: Mapping[str, object]) -> Settings:
@@ -109,13 +103,21 @@ async def serve() -> AsyncIterator[Serve]:
             overrides: dict[str, object] | None = None, *, why_not_ready: str | None = None
         ) -> Server:
             settings = settings_with(overrides or {})
-            calls = NotedCalls()
-            admission = admission_for(settings, lambda: len(calls.live))
+            sockets = Sockets(IceOptions(bind=("127.0.0.1",)))
+            sockets.open()
+            stack.callback(sockets.close)
+            upstream = ToldUpstream()
+            upstream.may_answer.set()
+            options = SessionOptions(max_sessions=settings.session.max_sessions)
+            calls = Calls(upstream, sockets, CertificateStore(), options)
+            stack.push_async_callback(calls.close)
+            metrics = Metrics()
+            metrics.watch(calls)
             application = web_application(
                 settings,
                 calls=calls,
-                admission=admission,
-                metrics=Metrics(),
+                admission=admission_for(settings, calls.live_count),
+                metrics=metrics,
                 assets={"index.html": PAGE, "relay.js": PAGE},
                 why_not_ready=lambda: why_not_ready,
             )
@@ -123,6 +125,6 @@ async def serve() -> AsyncIterator[Serve]:
             stack.push_async_callback(runner.cleanup)
             http = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
             stack.push_async_callback(http.close)
-            return Server(http, port, calls, admission)
+            return Server(http, port, calls, upstream)
 
         yield serve

@@ -63,7 +63,7 @@ async def test_token_of_the_seed_article_calls_with_its_session(serve: Serve) ->
 
     assert body["session"]["model"] == "gpt-realtime-2.1"
     assert await call(server, body["client_secret"]["value"]) == 201
-    assert server.request.session == {
+    assert server.offer.session == {
         "type": "realtime",
         "model": "gpt-realtime-2.1",
         "audio": {"output": {"voice": "verse"}},
@@ -79,7 +79,7 @@ async def test_token_of_get_session_calls_with_the_servers_session(serve: Serve)
 
     assert body["session"]["audio"] == {"output": {"voice": "marin"}}
     assert await call(server, body["client_secret"]["value"]) == 201
-    assert server.request.session == {
+    assert server.offer.session == {
         "type": "realtime",
         "model": "gpt-realtime-2.1",
         "audio": {"output": {"voice": "marin"}},
@@ -113,7 +113,7 @@ async def test_token_forged_is_401_and_never_passed_upstream(serve: Serve, chang
     _, body = await mint(server)
 
     assert await call(server, change(body["value"])) == 401
-    assert server.calls.requests == []
+    assert server.upstream.offers == []
 
 
 async def test_token_belongs_to_the_key_that_minted_it(serve: Serve) -> None:
@@ -122,8 +122,7 @@ async def test_token_belongs_to_the_key_that_minted_it(serve: Serve) -> None:
 
     await call(server, body["value"])
 
-    principal = server.request.principal
-    assert (principal.kind, principal.owner, principal.key_id) == ("token", "key:shop", "shop")
+    assert [call.owner for call in server.calls] == ["key:shop"]
 
 
 async def test_token_dies_with_the_key_that_minted_it(serve: Serve) -> None:
@@ -177,7 +176,7 @@ async def test_token_carries_the_safety_identifier_it_was_minted_with(serve: Ser
 
     await call(server, body["value"], **{"OpenAI-Safety-Identifier": "somebody-else"})
 
-    assert server.request.headers == {"OpenAI-Safety-Identifier": "user-1"}
+    assert server.offer.headers == {"OpenAI-Safety-Identifier": "user-1"}
 
 
 async def test_token_of_an_anonymous_minter_keeps_the_locks_and_of_a_key_sets_them(
@@ -193,11 +192,11 @@ async def test_token_of_an_anonymous_minter_keeps_the_locks_and_of_a_key_sets_th
     _, other = await mint(backend, mine, headers=bearer(KEY))
     await call(backend, other["value"])
 
-    assert anonymous.request.session is not None
-    assert anonymous.request.session["instructions"] == "server"
+    assert anonymous.offer.session is not None
+    assert anonymous.offer.session["instructions"] == "server"
     assert body["session"]["instructions"] == "server"
-    assert backend.request.session is not None
-    assert backend.request.session["instructions"] == "mine"
+    assert backend.offer.session is not None
+    assert backend.offer.session["instructions"] == "mine"
 
 
 @pytest.mark.parametrize("seconds", [9, 7201, 600.5, "600", True, None, [], -1])

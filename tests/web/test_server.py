@@ -122,7 +122,7 @@ async def test_cors_listed_origins_alone_may_call(serve: Serve, origin: str, all
         assert response.status == (201 if allowed else 403)
         assert response.headers.get("Access-Control-Allow-Origin") == (origin if allowed else None)
         assert response.headers["Vary"] == "Origin"
-    assert len(server.calls.requests) == allowed
+    assert len(server.upstream.offers) == allowed
 
 
 async def test_cors_own_page_and_clients_that_are_no_page_may_call(serve: Serve) -> None:
@@ -173,7 +173,13 @@ async def test_metrics_are_prometheus_text(serve: Serve) -> None:
     async with (await serve()).http.get("/metrics") as response:
         names = {family.name for family in text_string_to_metric_families(await response.text())}
 
-    assert {"relay_setup_seconds", "relay_event_loop_lag_seconds"} <= names
+    assert {
+        "relay_sessions",
+        "relay_setup_seconds",
+        "relay_packets",
+        "relay_packets_dropped",
+        "relay_event_loop_lag_seconds",
+    } <= names
 
 
 @pytest.mark.parametrize(
