@@ -89,13 +89,13 @@ async def test_closing_while_connecting_ends_the_wait_as_closed(
     remote = await network.lite().gather()
     connecting = asyncio.create_task(leg.connect(remote, ANY_SIZE, timeout_s=5))
     await asyncio.sleep(0)
-    assert leg.state is LegState.CONNECTING
+    assert leg.stats().state is LegState.CONNECTING
 
     await leg.close()
 
     with pytest.raises(LegFailed, match="closed"):
         await soon(connecting)
-    assert leg.state is LegState.CLOSED
+    assert leg.stats().state is LegState.CLOSED
 
 
 async def test_closing_at_any_moment_of_connecting_leaves_nothing(network: Network) -> None:
