@@ -26,6 +26,15 @@ from relay.rtc.ice.transport import SelectedPair
 from relay.rtc.ice.wire import Address, Wire
 
 
+MAX_REMOTE_ADDRESSES = 256
+"""That one generation has to do with: listed candidates and addresses that checks came from."""
+
+ROLE_CONFLICT = 487
+
+MAX_ROLE_CONFLICTS = 8
+"""That are repaired; a peer that finds one in each of our checks wants to keep us busy."""
+
+
 class Owner(Protocol):
     """The transport that an agent works for."""
 
@@ -60,6 +69,7 @@ class Agent:
         self._remote_username = ""
         self._remote_key = b""
         self._request: stun.BindingRequest | None = None
+        self.role_conflicts = 0
 
     @property
     def is_controlling(self) -> bool:
@@ -129,11 +139,14 @@ class Agent:
             self._answer_check(message, address, wire) or self._take_consent(message, wire)
         ):
             return
+        if message.type == stun.BINDING_REQUEST and not self._connection.has_room_for(address):
+            self.drops["too_many_addresses"] += 1
+            return
         if wire not in self._protocols:
             self.add_wire(wire)  # a TCP connection that the peer opened
         try:
             self._protocols[wire].datagram_received(message.raw, address)
-        except Exception:  # an authentic check without PRIORITY raises KeyError there
+        except Exception:  # aioice reads attributes that it did not check
             self.drops["agent_error"] += 1
 
     def _answer_check(self, message: stun.Message, address: Address, wire: Wire) -> bool:
@@ -216,8 +229,18 @@ class _WireProtocol(ice.StunProtocol):
         self.wire.expect(request.transaction_id, self.agent)
         try:
             return await super().request(request, *args, **kwargs)
+        except aioice_stun.TransactionFailed as failure:
+            self._count_conflict(failure)
+            raise
         finally:
             self.wire.forget(request.transaction_id)
+
+    def _count_conflict(self, failure: aioice_stun.TransactionFailed) -> None:
+        """aioice checks again at once after each 487, one call deeper."""
+        if failure.response.error_code == ROLE_CONFLICT:
+            self.agent.role_conflicts += 1
+            if self.agent.role_conflicts > MAX_ROLE_CONFLICTS:
+                raise aioice_stun.TransactionTimeout from failure
 
     async def close(self) -> None:
         """The wire outlives its agents, or is closed by the transport."""
@@ -265,6 +288,20 @@ class _Connection(ice.Connection):
             for pair in self._check_list
             if pair.remote_candidate is not remote_candidate or _wire(pair).peer in (None, address)
         ]
+
+    def has_room_for(self, address: Address) -> bool:
+        """Whether a check from there may add a pair, if it does not have one."""
+        known = self._remote_candidates
+        return len(known) < MAX_REMOTE_ADDRESSES or any(
+            (candidate._network_host, candidate.port) == address for candidate in known
+        )
+
+    def check_incoming(
+        self, message: aioice_stun.Message, addr: Address, protocol: ice.StunProtocol
+    ) -> None:
+        # RFC 8445 §7.1.1 wants a PRIORITY; aioice raises out of connect() where there is none.
+        message.attributes.setdefault("PRIORITY", candidate_priority(1, "prflx"))
+        super().check_incoming(message, addr, protocol)
 
     def check_complete(self, pair: ice.CandidatePair) -> None:
         # aioice has no event for a valid or a nominated pair.

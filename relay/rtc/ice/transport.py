@@ -99,7 +99,7 @@ class IceTransport(ABC):
 
     async def _recv(self) -> bytes:
         record = await self._records.get()
-        if record is None:
+        if record is None or self.is_closed:
             raise ConnectionError("The ICE transport is closed")
         return record
 
@@ -117,6 +117,8 @@ class IceTransport(ABC):
         if address in self._valid:
             self.on_record(data)
         else:
+            if len(self._held) == _HELD_DATAGRAMS:
+                self.drops["unknown_source"] += 1  # the oldest makes room
             self._held.append((data, address))
 
     def wire_lost(self, wire: Wire) -> None:

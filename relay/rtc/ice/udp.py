@@ -158,12 +158,14 @@ class OwnedUdpWire(OwnedWire):
         self._sock = sock
         self._recv_into = sock.recv_into
         self._selected: Address | None = None
+        self._is_settled = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def sender(self, address: Address) -> Callable[[memoryview | bytes], int]:
         self._sock.connect(address)
         self._selected = address
+        self._is_settled = False  # what strangers sent before is still in the socket's queue
         return self._sock.send
 
     def sendto(self, data: bytes | memoryview, address: Address) -> None:
@@ -182,16 +184,30 @@ class OwnedUdpWire(OwnedWire):
 
     def _readable(self) -> None:
         selected = self._selected
+        if selected is None or not self._is_settled:
+            self._read_from_anybody()
+            return
         try:
-            if selected is not None:
-                size, address = self._recv_into(VIEW), selected
-            else:
-                size, address = self._sock.recvfrom_into(VIEW)
+            size = self._recv_into(VIEW)
         except OSError as error:
             if not isinstance(error, BlockingIOError):
                 self._drops["receive_failed"] += 1
             return
-        self._dispatch(size, address[:2], is_selected=selected is not None)
+        self._dispatch(size, selected, is_selected=True)
+
+    def _read_from_anybody(self) -> None:
+        """Before a pair is selected, and until the queue of that time is read."""
+        for _ in range(READS_PER_WAKEUP):
+            try:
+                size, address = self._sock.recvfrom_into(VIEW)
+            except BlockingIOError:
+                self._is_settled = self._selected is not None
+                return
+            except OSError:  # an ICMP error of an earlier send
+                self._drops["receive_failed"] += 1
+                continue
+            address = address[:2]
+            self._dispatch(size, address, is_selected=address == self._selected)
 
 
 Key = TypeVar("Key")
