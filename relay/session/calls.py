@@ -7,7 +7,10 @@ import secrets
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Final
+
+import structlog
 
 from relay.core.errors import InvalidRequest, NotFound, Overloaded
 from relay.core.ids import CallId, Direction, LegName
@@ -26,6 +29,8 @@ RETRY_AFTER_S: Final = 5.0
 
 _ALPHABET: Final = string.digits + string.ascii_letters
 _ID_LENGTH: Final = 22  # 62^22 > 2^128
+
+log = structlog.get_logger(__name__)
 
 PacketTotals = Counter[tuple[LegName, Direction]]
 
@@ -65,7 +70,7 @@ class Calls:
         self._calls[call.id] = call
         task = asyncio.create_task(call.run(request, offer), name=f"call {call.id}")
         self._tasks[call.id] = task
-        task.add_done_callback(lambda _: self._ended(call))
+        task.add_done_callback(partial(self._ended, call))
         await call.answered()
         answered_ms = call.snapshot().phases_ms.answered
         if self._observer is not None and answered_ms is not None:
@@ -82,7 +87,13 @@ class Calls:
     async def hang_up(self, call: Call, by: HungUpBy) -> None:
         """Returns when both legs are down and the upstream knows. A call that is over is fine."""
         call.hang_up(by)
-        await self._finished(call.id)
+        await self.finished(call)
+
+    async def finished(self, call: Call) -> None:
+        """Until nothing of the call is left, however it ends."""
+        task = self._tasks.get(call.id)
+        if task is not None:
+            await asyncio.wait({task})  # not awaited itself: a cancelled request must not end it
 
     def drain(self) -> None:
         """No more calls are taken; those that are go on."""
@@ -132,18 +143,15 @@ class Calls:
         if len(self._calls) >= self._resources.options.max_sessions:
             raise Overloaded("The relay has no room for a call.", retry_after_s=RETRY_AFTER_S)
 
-    def _ended(self, call: Call) -> None:
+    def _ended(self, call: Call, task: asyncio.Task[None]) -> None:
         del self._calls[call.id], self._tasks[call.id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("session.end_failed", session_id=call.id, exc_info=error)
         snapshot = call.snapshot()
         self._packets += _packets_of(snapshot)
         self._drops += _drops_of(snapshot)
         if self._observer is not None and snapshot.end is not None:
             self._observer.call_ended(snapshot.end.outcome)
-
-    async def _finished(self, call_id: CallId) -> None:
-        task = self._tasks.get(call_id)
-        if task is not None:
-            await asyncio.wait({task})  # not awaited itself: a cancelled request must not end it
 
 
 def _new_id() -> CallId:

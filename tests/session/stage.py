@@ -1,38 +1,39 @@
-"""A relay's calls between browsers and a far end, all real: SDP, HTTP, ICE, DTLS, SCTP on loopback.
+"""A relay's calls between browsers and a far end, all real: HTTP, ICE, DTLS, SCTP on loopback.
 
-The far end speaks as OpenAI does (the simulator's own answer, ICE-lite, `setup:active`), but what it
-says and when is the test's.
+The far end speaks as OpenAI does (the simulator's own answer, ICE-lite, `setup:active`), but what
+it says and when is the test's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 
+from relay.core.consent import ConsentTiming
 from relay.core.errors import NotFound
+from relay.core.lifecycle import HungUpBy
 from relay.core.principal import Principal
-from relay.core.sdp import Description, Transport
-from relay.rtc import CertificateStore, Channel, IceOptions, Leg, Sockets
+from relay.core.sdp import Description, Setup, Transport
+from relay.rtc import CertificateStore, Channel, IceOptions, Leg, LegFailed, Sockets
 from relay.session.call import Call
 from relay.session.calls import Calls
-from relay.session.model import CallRequest, SessionOptions
+from relay.session.model import CallRequest, CallSnapshot, SessionOptions
 from relay.simulator.answer import read_offer, render_answer
 from relay.upstream.http import HttpOptions
 from relay.upstream.openai import OpenAIOptions, OpenAIUpstream
+from tests.rtc.network import Link
 
 LOOPBACK = IceOptions(bind=("127.0.0.1",), allow_private_candidates=True)
+QUICK_CONSENT = ConsentTiming(check_interval_s=0.1, disconnected_after_s=0.3, expired_after_s=60)
 ANYBODY = Principal(kind="anonymous", owner="anonymous")
 TIMEOUT_S = 5.0
 KEY = "sk-test-0123456789"
 
-_PLACEHOLDERS = Transport(
-    ice_ufrag="placeholder", ice_pwd="placeholderplaceholder", fingerprints=(), setup=None  # type: ignore[arg-type]
-)
 _LEG_LINES = [
     "c=IN IP4 0.0.0.0",
     "a=ice-ufrag:placeholder",
@@ -101,60 +102,53 @@ class States:
     """The states of a leg, to be waited for."""
 
     def __init__(self, leg: Leg) -> None:
-        self._changed = asyncio.Condition()
-        self._leg = leg
-        self._seen: list[str] = []
-        leg.on_state = self._note
-
-    def _note(self, state: Any, _reason: str) -> None:
-        self._seen.append(str(state))
-        self._task = asyncio.ensure_future(self._notify())
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+        self._events: dict[str, asyncio.Event] = {}
+        leg.on_state = lambda state, _reason: self._event(state).set()
 
     async def wait_for(self, state: str) -> None:
-        async with asyncio.timeout(TIMEOUT_S), self._changed:
-            await self._changed.wait_for(lambda: state in self._seen)
+        await asyncio.wait_for(self._event(state).wait(), TIMEOUT_S)
+
+    def _event(self, state: str) -> asyncio.Event:
+        return self._events.setdefault(str(state), asyncio.Event())
 
 
 class Browser:
-    """A client as seen from the network: its leg offers, sends no candidate, and waits for nothing."""
+    """A client as seen from the network: its leg offers, without candidates."""
 
     def __init__(self, sockets: Sockets, certificates: CertificateStore) -> None:
         self.leg = Leg("upstream", sockets, certificates.current(), offers=True)
         self.states = States(self.leg)
-        self.inbox: Inbox | None = None
+        self.reach: Callable[[Transport], Transport] = lambda transport: transport
         self._offer: Description | None = None
 
     def channel(self, label: str = "oai-events", *, negotiated_id: int | None = None) -> Inbox:
-        self.inbox = Inbox(self.leg.create_channel(label, negotiated_id=negotiated_id))
-        return self.inbox
+        return Inbox(self.leg.create_channel(label, negotiated_id=negotiated_id))
 
-    async def offer(self, **sections: Any) -> str:
-        ours = await self.leg.gather()
+    async def offer(self, *, setup: Setup = Setup.ACTPASS, **sections: Any) -> str:
+        ours = replace(await self.leg.gather(), setup=setup)
         description = Description.parse(offer_text(**sections))
         text = description.render(ours, max_message_size=None)
         self._offer = Description.parse(text)
         return text
 
-    async def connect(self, answer: str) -> None:
-        """Takes the answer; returns when the leg is connected. Raises LegFailed."""
+    async def connect(self, answer: str) -> Description:
+        """Takes the answer; returns it when the leg is connected. Raises LegFailed."""
         assert self._offer is not None
         parsed = Description.parse_answer(answer, self._offer)
-        await self.leg.connect(parsed.transport, parsed.sctp, timeout_s=TIMEOUT_S)
+        remote = self.reach(parsed.transport)
+        await self.leg.connect(remote, parsed.sctp, timeout_s=TIMEOUT_S)
+        return parsed
 
 
 @dataclass(slots=True)
 class FarCall:
-    """One call at the far end. `release` it to let its leg connect."""
+    """One call at the far end."""
 
     id: str
     leg: Leg
     states: States
     offer: str
-    session: bytes
+    session: str
     inbox: asyncio.Future[Inbox] = field(repr=False)
     connecting: asyncio.Task[None] | None = None
 
@@ -166,7 +160,11 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
 class FarEnd:
-    """The upstream's HTTP and media. `before_answer` may answer otherwise, or wait."""
+    """The upstream's HTTP and media.
+
+    `before_answer` and `before_hang_up` may answer otherwise, or wait; legs connect once `connects`
+    is set; `location` "" leaves the header out.
+    """
 
     def __init__(self, sockets: Sockets, certificates: CertificateStore) -> None:
         self._sockets = sockets
@@ -177,8 +175,12 @@ class FarEnd:
         self.posted = asyncio.Event()
         self.hung_up: asyncio.Queue[str] = asyncio.Queue()
         self.before_answer: Answering | None = None
-        self.connects = True
-        self.url = ""
+        self.before_hang_up: Answering | None = None
+        self.connects = asyncio.Event()
+        self.connects.set()
+        self.setup = Setup.ACTIVE
+        self.max_message_bytes: int | None = None
+        self.location = "/v1/realtime/calls/"
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -200,27 +202,22 @@ class FarEnd:
             if response is not None:
                 return response
         form = await request.post()
-        offer, session = form["sdp"], form["session"]
-        assert isinstance(offer, bytearray | str)
-        text = offer if isinstance(offer, str) else offer.decode()
-        call = await self._new_call(text, bytes(session) if isinstance(session, bytearray) else b"")
+        text, session = _text(form["sdp"]), _text(form["session"])
+        call = self._new_call(text, session)
         negotiation = read_offer(text, audio_ssrc=1, video_ssrc=2)
-        answer = render_answer(negotiation, await call.leg.gather(), session_id=7)
-        if self.connects:
-            remote = negotiation.offer
-            call.connecting = asyncio.create_task(
-                call.leg.connect(remote.transport, remote.sctp, timeout_s=TIMEOUT_S)
-            )
+        ours = replace(await call.leg.gather(), setup=self.setup)
+        answer = render_answer(negotiation, ours, session_id=7)
+        if self.max_message_bytes is not None:
+            answer = answer.replace("1073741823", str(self.max_message_bytes))
+        call.connecting = asyncio.create_task(self._connect(call, negotiation.offer))
         self.all.append(call)
         self.calls.put_nowait(call)
+        headers = {"Location": f"{self.location}{call.id}"} if self.location else {}
         return web.Response(
-            status=201,
-            body=answer.encode(),
-            content_type="application/sdp",
-            headers={"Location": f"/v1/realtime/calls/{call.id}"},
+            status=201, body=answer.encode(), content_type="application/sdp", headers=headers
         )
 
-    async def _new_call(self, offer: str, session: bytes) -> FarCall:
+    def _new_call(self, offer: str, session: str) -> FarCall:
         leg = Leg(
             "client",
             self._sockets,
@@ -233,8 +230,20 @@ class FarEnd:
         leg.on_channel = lambda channel: inbox.set_result(Inbox(channel))
         return FarCall(f"rtc_far_{self.posts}", leg, States(leg), offer, session, inbox)
 
-    async def _hang_up(self, request: web.Request) -> web.Response:
+    async def _connect(self, call: FarCall, offer: Description) -> None:
+        await self.connects.wait()
+        # The leg takes the other role than what it reads of its peer.
+        theirs = Setup.ACTIVE if self.setup is Setup.PASSIVE else Setup.PASSIVE
+        remote = replace(offer.transport, setup=theirs)
+        with suppress(LegFailed):
+            await call.leg.connect(remote, offer.sctp, timeout_s=TIMEOUT_S)
+
+    async def _hang_up(self, request: web.Request) -> web.StreamResponse:
         self.hung_up.put_nowait(request.match_info["id"])
+        if self.before_hang_up is not None:
+            response = await self.before_hang_up(request)
+            if response is not None:
+                return response
         return web.Response()
 
     async def close(self) -> None:
@@ -277,18 +286,16 @@ class Stage:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.far.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        http = HttpOptions(upstream_url or self.far.url, warm_interval_s=None)
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        http = HttpOptions(upstream_url or url, warm_interval_s=None)
         upstream = OpenAIUpstream(OpenAIOptions(KEY, http))
         self._stack.push_async_callback(upstream.close)
-        self.relay_sockets = self.sockets()
-        self.calls = Calls(
-            upstream, self.relay_sockets, self._certificates, options, self.counted
-        )
+        sockets = self.sockets(replace(LOOPBACK, consent=QUICK_CONSENT))
+        self.calls = Calls(upstream, sockets, self._certificates, options, self.counted)
         self._stack.push_async_callback(self.calls.close)
 
-    def sockets(self) -> Sockets:
-        sockets = Sockets(LOOPBACK)
+    def sockets(self, options: IceOptions = LOOPBACK) -> Sockets:
+        sockets = Sockets(options)
         sockets.open()
         self._stack.callback(sockets.close)
         return sockets
@@ -298,13 +305,26 @@ class Stage:
         self._stack.push_async_callback(browser.leg.close)
         return browser
 
-    async def open(self, browser: Browser, *, dcid: int | None = None, **sections: Any) -> Call:
-        request = CallRequest(await browser.offer(**sections), ANYBODY, dcid=dcid)
-        return await self.calls.create(request)
+    def link(self) -> Link:
+        """A path that can be cut; `browser.reach = link.hide` puts it in between."""
+        link = Link()
+        self._stack.callback(link.close)
+        return link
 
-    async def live(self, **sections: Any) -> Live:
+    async def open(
+        self,
+        browser: Browser,
+        *,
+        dcid: int | None = None,
+        principal: Principal = ANYBODY,
+        **sections: Any,
+    ) -> Call:
+        offer = await browser.offer(**sections)
+        return await self.calls.create(CallRequest(offer, principal, dcid=dcid))
+
+    async def live(self, browser: Browser | None = None, **sections: Any) -> Live:
         """A whole call, channels open."""
-        browser = self.browser()
+        browser = browser or self.browser()
         inbox = browser.channel()
         call = await self.open(browser, **sections)
         far = await self.far.next_call()
@@ -314,9 +334,19 @@ class Stage:
         await far.states.wait_for("connected")
         return Live(call, browser, inbox, far, theirs)
 
-    async def over(self, call: Call) -> None:
-        """Until nothing of the call is left."""
-        await asyncio.wait_for(self.calls.hang_up(call, "admin"), TIMEOUT_S)
+    async def hang_up(self, call: Call, by: HungUpBy = "client") -> None:
+        await asyncio.wait_for(self.calls.hang_up(call, by), TIMEOUT_S)
+
+    async def until_over(self, call: Call) -> CallSnapshot:
+        """Until the call has ended by itself and nothing of it is left."""
+        await asyncio.wait_for(self.calls.finished(call), TIMEOUT_S)
+        return call.snapshot()
+
+    async def until_empty(self) -> None:
+        """Until no call is left, answered or not."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while self.calls.live_count():  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,13 +358,13 @@ class Live:
     upstream: Inbox
 
 
-def is_gone(calls: Calls, call: Call) -> bool:
+def _text(field: Any) -> str:
+    assert isinstance(field, bytearray)  # what aiohttp makes of a part that has a type
+    return field.decode()
+
+
+def is_found(calls: Calls, call: Call, principal: Principal = ANYBODY) -> bool:
     try:
-        calls.find(call.id, ANYBODY)
+        return calls.find(call.id, principal) is call
     except NotFound:
-        return True
-    return False
-
-
-def with_setup(transport: Transport, **changes: Any) -> Transport:
-    return replace(transport, **changes)
+        return False
