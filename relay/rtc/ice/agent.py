@@ -25,7 +25,6 @@ from relay.rtc.ice.credentials import new_pwd, new_transaction_id, new_ufrag
 from relay.rtc.ice.transport import SelectedPair
 from relay.rtc.ice.wire import Address, Wire
 
-
 MAX_REMOTE_ADDRESSES = 256
 """That one generation has to do with: listed candidates and addresses that checks came from."""
 
