@@ -81,7 +81,9 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
         upstream = OpenAIUpstream(_upstream_options(settings))
         stack.push_async_callback(upstream.close)
         metrics = Metrics()
-        calls = Calls(upstream, sockets, CertificateStore(), _session_options(settings), metrics)
+        certificates = CertificateStore()
+        certificates.current()  # made now, so that the first call does not wait for it
+        calls = Calls(upstream, sockets, certificates, _session_options(settings), metrics)
         metrics.watch(calls)
         admission = admission_for(settings, calls.live_count)
         application = web_application(

@@ -7,11 +7,13 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from relay.settings import InvalidSettings, Loaded, load
+
+T = TypeVar("T")
 
 config_option = click.option(
     "--config",
@@ -36,10 +38,10 @@ def read_settings(path: Path | None, overrides: Mapping[str, object] | None = No
         ) from None
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs `main` on uvloop where it exists."""
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` on uvloop where it exists, and returns what it does."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main)
+        return runner.run(main)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

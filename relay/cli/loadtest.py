@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 
 import click
 
+from relay.cli.common import run
 from relay.loadtest.model import LoadModel
 from relay.loadtest.run import LoadOptions, run_load
 from relay.loadtest.signaling import calls_url
@@ -72,8 +72,7 @@ def loadtest(
         direct_url=direct_url,
     )
     progress = _show if sys.stderr.isatty() else _stay_quiet
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        report = runner.run(run_load(options, stored_payloads(), progress))
+    report = run(run_load(options, stored_payloads(), progress))
     click.echo(json.dumps(report.to_json()) if as_json else str(report))
     if report.failed:
         raise SystemExit(1)
@@ -87,11 +86,3 @@ def _show(what: str, done: int, total: int) -> None:
 
 def _stay_quiet(what: str, done: int, total: int) -> None:
     """Piped: nobody watches."""
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:  # where it does not exist
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

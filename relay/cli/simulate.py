@@ -46,7 +46,7 @@ fail_option = click.option(
     envvar="RELAY_TELEMETRY__LOG_LEVEL",
 )
 def simulate(host: str, port: int, load: bool, video: bool, faults: Faults, log_level: str) -> None:
-    """Play OpenAI's Realtime API: a voice that listens, answers, and fails on demand."""
+    """Play OpenAI's Realtime API, with faults on demand."""
     options = SimulatorOptions(host=host, port=port, load=load, video=video, faults=faults)
     with logging_to(level=log_level):
         run(_simulate(options))

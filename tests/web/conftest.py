@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from relay.app import admission_for, web_application
 from relay.rtc import CertificateStore, IceOptions, Sockets
@@ -62,6 +63,7 @@ class ToldUpstream:
 class Server:
     """A running surface: `http` speaks to it, `calls` and `upstream` are behind it."""
 
+    application: web.Application
     http: aiohttp.ClientSession
     port: int
     calls: Calls
@@ -125,6 +127,6 @@ async def serve() -> AsyncIterator[Serve]:
             stack.push_async_callback(runner.cleanup)
             http = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
             stack.push_async_callback(http.close)
-            return Server(http, port, calls, upstream)
+            return Server(application, http, port, calls, upstream)
 
         yield serve
