@@ -21,16 +21,31 @@ FAR_END = (Path(__file__).parent / "demo_far_end.js").read_text()
 CALL_PATH = "/v1/realtime/calls/rtc_test"
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A server with the pages, and with nothing behind them but an ear for the last request."""
+
+    origin: str
+    hung_up: asyncio.Event
+
+
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[str]:
-    """The pages as the relay serves them, with nothing behind; the origin."""
+async def serving() -> AsyncIterator[Site]:
+    """The pages as the relay serves them."""
+    hung_up = asyncio.Event()
+
+    async def hang_up(request: web.Request) -> web.Response:
+        hung_up.set()
+        return web.Response()
+
     app = web.Application()
     app.add_routes(PageRoutes(await asyncio.to_thread(load_assets)).routes())
+    app.router.add_post(f"{CALL_PATH}/hangup", hang_up)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
-    yield f"http://{host}:{port}"
+    yield Site(f"http://{host}:{port}", hung_up)
     await runner.cleanup()
 
 

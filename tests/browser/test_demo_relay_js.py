@@ -24,8 +24,8 @@ async def far(open_page: OpenPage) -> AsyncIterator[Signalling]:
     signalling = Signalling(page)
     await signalling.start()
     await page.add_init_script(CALLER)
-    async with demo_site.serving() as origin:
-        await page.goto(origin)
+    async with demo_site.serving() as site:
+        await page.goto(site.origin)
         yield signalling
         await signalling.close()
 
