@@ -41,10 +41,10 @@ async def test_video_when_packets_are_lost_comes_back_whole_by_nack(
 
     await page.evaluate(f"connect('{video_server.url}')")
     await page.wait_for_function(
-        "measured().then((m) => m['inbound-rtp']?.framesDecoded > 200)", timeout=60_000
+        "window.measured?.['inbound-rtp']?.framesDecoded > 200", timeout=60_000
     )
 
-    found = await page.evaluate("measured()")
+    found = await page.evaluate("measured")
     came_back, went_out = found["inbound-rtp"], found["outbound-rtp"]
     assert found["state"] == "connected"
     assert found["width"] in {160, 240, 320}

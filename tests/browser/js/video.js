@@ -20,14 +20,14 @@ window.connect = async (relay) => {
   const answer = await response.text();
   await pc.setRemoteDescription({ type: "answer", sdp: answer });
   window.pc = pc;
-  window.video = video;
+  setInterval(async () => (window.measured = await measure(pc, video)), 200);
   return answer;
 };
 
-window.measured = async () => {
+async function measure(pc, video) {
   const found = {};
   for (const entry of (await pc.getStats()).values()) {
-    if (entry.kind === "video" && entry.type.endsWith("bound-rtp")) found[entry.type] = entry;
+    if (entry.kind === "video" && /^(in|out)bound-rtp$/.test(entry.type)) found[entry.type] = entry;
   }
   return { ...found, state: pc.connectionState, width: video.videoWidth };
-};
+}
