@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,12 @@ from .control import Pace, Reading, WorkerHandle, read_window, worker
 from .forwarder import build, forwarding
 from .machine import LOAD_CORE, RELAY_CORE
 from .plan import Plan
-from .process import Footprint, Measured, MeasurementError, free_port
+from .process import Footprint, Measured, MeasurementError
 
 LOSS_PERMILLE = 10
+_FIRST_CALLS = 2
+"""Before the memory of no call is taken: what the first call loads belongs to none."""
+
 _SETTLE_TIMEOUT_S = 20.0
 _CHURN_TIMEOUT_S = 400.0
 _OPEN_TIMEOUT_S = 90.0
@@ -49,15 +51,13 @@ class Bench:
     async def run(self, only: set[str]) -> Measurements:
         """The parts of `only`, or all. A part that fails is noted, and the others still run."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
-            "forwarder": lambda: self._forwarder(""),
             "relay": self._relay,
-            "forwarder again": lambda: self._forwarder(" again"),
             "loss": self._loss,
             "churn": self._churn,
             "obvious": self._obvious,
         }
         for name, part in parts.items():
-            if only and name.split()[0] not in only:
+            if only and name not in only:
                 continue
             self._say(f"{name} …")
             try:
@@ -67,44 +67,53 @@ class Bench:
                 self._say(f"{name} failed: {error}")
         return self.found
 
-    async def _forwarder(self, suffix: str) -> None:
-        binary = await build(self._folder)
-        for model in (self._plan.fewer, self._plan.most):
-            reading = await self._read_forwarder(binary, model)
-            self.found.readings[f"forwarder {model.calls}{suffix}"] = reading
-
-    async def _read_forwarder(self, binary: Path, model: LoadModel) -> Reading:
-        upstream_port = free_port(socket.SOCK_DGRAM)
-        async with (
-            worker("udp upstream", self._folder) as upstream,
-            worker("udp client", self._folder) as client,
-            forwarding(
-                "forwarder", binary, upstream_port, core=RELAY_CORE, log_dir=self._folder
-            ) as (process, port),
-        ):
-            await upstream.order("serve_udp", port=upstream_port, model=model.to_json())
-            await client.order("open_udp", port=port, model=model.to_json())
-            ours = [process, upstream.process, client.process]
-            return await read_window(client, process, ours, calls=model.calls, pace=self._plan.pace)
-
     async def _relay(self) -> None:
-        plan, found = self._plan, self.found
+        """The relay, between two readings of the forwarder in its place; same ends, same flows."""
+        most, fewer = self._plan.most, self._plan.fewer
         async with self._relay_chain() as (relay, simulator, client):
-            ours = [relay.process, simulator.process, client.process]
-            await self._warm_up(client, relay, calls=2)
-            found.empty["relay"] = relay.process.footprint()
-            found.posts["idle"] = await self._post(client, simulator, relay)
-            for model in (plan.fewer, plan.most):
-                async with self._calls(client, relay, model):
-                    found.readings[f"relay {model.calls}"] = await read_window(
-                        client, relay.process, ours, calls=model.calls, pace=plan.pace
-                    )
-                    if model is plan.most:
-                        found.posts["busy"] = await self._post(client, simulator, relay)
-            async with self._calls(client, simulator, plan.most):
-                found.readings[f"direct {plan.most.calls}"] = await read_window(
-                    client, simulator.process, ours, calls=plan.most.calls, pace=plan.pace
+            await self._read_forwarder(simulator, client, fewer, "")
+            await self._read_forwarder(simulator, client, most, "")
+            await self._one_after_another(client, relay, _FIRST_CALLS)
+            self.found.empty["relay"] = relay.process.footprint()
+            self.found.posts["idle"] = await self._post(client, simulator, relay)
+            await self._read_calls(f"relay {fewer.calls}", client, relay, simulator, fewer)
+            await self._read_calls(f"relay {most.calls}", client, relay, simulator, most)
+            await self._read_calls(f"direct {most.calls}", client, simulator, simulator, most)
+            await self._read_forwarder(simulator, client, most, " again")
+            await self._read_forwarder(simulator, client, fewer, " again")
+
+    async def _read_forwarder(
+        self, simulator: chains.Server, client: WorkerHandle, model: LoadModel, suffix: str
+    ) -> None:
+        """The calls go to the upstream itself, and their packets through the forwarder."""
+        binary = await build(self._folder)
+        upstream_port = (await client.order("media_port", url=simulator.url))["port"]
+        async with forwarding(
+            "forwarder", binary, upstream_port, core=RELAY_CORE, log_dir=self._folder
+        ) as (process, port):
+            ours = [process, simulator.process, client.process]
+            async with self._calls(client, simulator, model, via_port=port):
+                self.found.readings[f"forwarder {model.calls}{suffix}"] = await read_window(
+                    client, process, ours, calls=model.calls, pace=self._plan.pace
                 )
+
+    async def _read_calls(
+        self,
+        name: str,
+        client: WorkerHandle,
+        server: chains.Server,
+        simulator: chains.Server,
+        model: LoadModel,
+    ) -> None:
+        ours = [server.process, client.process]
+        if server is not simulator:
+            ours.append(simulator.process)
+        async with self._calls(client, server, model):
+            self.found.readings[name] = await read_window(
+                client, server.process, ours, calls=model.calls, pace=self._plan.pace
+            )
+            if server is not simulator and model is self._plan.most:
+                self.found.posts["busy"] = await self._post(client, simulator, server)
 
     async def _loss(self) -> None:
         binary = await build(self._folder)
@@ -166,7 +175,7 @@ class Bench:
     async def _churn(self) -> None:
         plan = self._plan
         async with self._relay_chain() as (relay, _, client):
-            await self._warm_up(client, relay, calls=plan.churn_warm_up)
+            await self._one_after_another(client, relay, plan.churn_warm_up)
             before = await self._settled(relay, None)
             result = await self._one_after_another(client, relay, plan.churn_calls)
             after = await self._settled(relay, before)
@@ -198,9 +207,6 @@ class Bench:
         )
         elapsed_ms: list[dict[str, float]] = answer["elapsed_ms"]
         return elapsed_ms
-
-    async def _warm_up(self, client: WorkerHandle, server: chains.Server, *, calls: int) -> None:
-        await self._one_after_another(client, server, calls)
 
     async def _one_after_another(
         self, client: WorkerHandle, server: chains.Server, calls: int

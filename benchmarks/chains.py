@@ -51,6 +51,7 @@ async def relay(log_dir: Path, upstream: Server) -> AsyncIterator[Server]:
         "RELAY_HTTP__PORT": str(port),
         "RELAY_UPSTREAM__PROVIDER": "simulator",
         "RELAY_UPSTREAM__URL": f"{upstream.url}/v1",
+        "RELAY_UPSTREAM__API_KEY": "sk-bench",
         "RELAY_ICE__BIND": "127.0.0.1",
         "RELAY_ICE__UDP_PORT": str(udp_port),
         "RELAY_POLICY__CALLS_PER_MINUTE": "0",

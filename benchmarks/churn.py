@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from relay.core.sdp import Description
 from relay.loadtest.call import LoadCall
 from relay.loadtest.conductor import Conductor
 from relay.loadtest.model import LoadModel
 from relay.loadtest.offer import load_offer
-from relay.loadtest.signaling import CallFailed, Signaling
+from relay.loadtest.signaling import Answered, CallFailed, Signaling
 from relay.loadtest.statistics import Percentiles
-from relay.loadtest.voice import StampedVoice
+from relay.loadtest.voice import FIRST_SSRC, StampedVoice
 from relay.rtc import CertificateStore, IceOptions, Leg, Sockets
 
+API_KEY = "sk-bench"
 _TALK_S = 0.2
 """Ten packets each way, some of them echoed."""
 
@@ -27,7 +29,7 @@ class Churn:
     """
 
     def __init__(self, url: str, calls: int, at_once: int, payloads: Sequence[bytes]) -> None:
-        self._signaling = Signaling(url, "sk-bench")
+        self._signaling = Signaling(url, API_KEY)
         self._left = calls
         self._model = LoadModel(calls=at_once)
         self._payloads = payloads
@@ -75,22 +77,42 @@ async def post_in_turn(urls: Sequence[str], times: int) -> list[dict[str, float]
     In turn, so that whatever else the machine does falls on all of them. Times in ms. Raises
     CallFailed.
     """
-    signalings = [Signaling(url, "sk-bench") for url in urls]
+    signalings = [Signaling(url, API_KEY) for url in urls]
     elapsed_ms: list[list[float]] = [[] for _ in urls]
     sockets, certificates = Sockets(IceOptions()), CertificateStore()
     try:
-        for number in range(times):
+        for _ in range(times):
             for signaling, found in zip(signalings, elapsed_ms, strict=True):
-                leg = Leg("upstream", sockets, certificates.current(), offers=True)
-                offer = load_offer(await leg.gather(), number=number + 1, ssrc=number + 1)
-                answered = await signaling.post(offer)
+                answered = await _post_once(signaling, sockets, certificates)
                 found.append(answered.elapsed_ms)
-                if answered.location is not None:
-                    await signaling.hang_up(answered.location)
-                await leg.close()
     finally:
         for signaling in signalings:
             await signaling.close()
         sockets.close()
     shapes = [Percentiles.of(found) for found in elapsed_ms]
     return [None if shape is None else shape.to_json() for shape in shapes]
+
+
+async def media_port(url: str) -> int:
+    """The UDP port in a server's answer. Raises CallFailed."""
+    signaling, sockets = Signaling(url, API_KEY), Sockets(IceOptions())
+    try:
+        answered = await _post_once(signaling, sockets, CertificateStore())
+    finally:
+        await signaling.close()
+        sockets.close()
+    candidates = Description.parse(answered.sdp).transport.candidates
+    return next(candidate.port for candidate in candidates if candidate.transport == "udp")
+
+
+async def _post_once(
+    signaling: Signaling, sockets: Sockets, certificates: CertificateStore
+) -> Answered:
+    leg = Leg("upstream", sockets, certificates.current(), offers=True)
+    try:
+        answered = await signaling.post(load_offer(await leg.gather(), number=1, ssrc=FIRST_SSRC))
+        if answered.location is not None:
+            await signaling.hang_up(answered.location)
+    finally:
+        await leg.close()
+    return answered

@@ -67,7 +67,7 @@ def _cpu(found: Measurements, plan: Plan) -> Iterator[Figure]:
         relay = found.readings.get(f"relay {model.calls}")
         forwarder_ms = _forwarder_cpu_ms(found, model.calls)
         if relay is None or not forwarder_ms:
-            yield Figure(name, "×", None, target, _why(found, "relay", "forwarder"))
+            yield Figure(name, "×", None, target, _why(found, "relay"))
             continue
         mean_ms = sum(forwarder_ms) / len(forwarder_ms)
         measured = " and ".join(f"{value:.3f}" for value in forwarder_ms)
@@ -101,7 +101,7 @@ def _added(
     if not through or not without:
         return Figure(name, "ms", None, target, _why(found, "relay"))
     a, b = getattr(through, percentile), getattr(without, percentile)
-    return Figure(name, "ms", a - b, target, f"{a:.3f} ms through the relay, {b:.3f} ms without it")
+    return Figure(name, "ms", a - b, target, f"{a:.3f} ms through it, {b:.3f} ms without it")
 
 
 def _loss(found: Measurements) -> Iterator[Figure]:
@@ -180,15 +180,15 @@ def _forwarder(found: Measurements, plan: Plan) -> Iterator[Figure]:
     for model in (plan.fewer, plan.most):
         values = _forwarder_cpu_ms(found, model.calls)
         value = sum(values) / len(values) if values else None
-        note = "" if values else _why(found, "forwarder")
+        note = "" if values else _why(found, "relay")
         yield Figure(
             f"bare forwarder: CPU per call-second at {model.calls}", "ms", value, None, note
         )
     reading = found.readings.get(f"forwarder {plan.most.calls}")
-    shape = reading and reading.load.round_trip_ms
-    if shape:
-        note = f"p99 {shape.p99:.3f} ms"
-        yield Figure("bare forwarder: round trip, p50", "ms", shape.p50, None, note)
+    direct = found.readings.get(f"direct {plan.most.calls}")
+    for percentile in ("p50", "p99"):
+        name = f"bare forwarder: added round trip, {plan.most.calls} calls, {percentile}"
+        yield _added(found, name, reading, direct, "round_trip_ms", percentile, None)
 
 
 def _obvious(found: Measurements, plan: Plan) -> Iterator[Figure]:
@@ -217,6 +217,5 @@ def _obvious(found: Measurements, plan: Plan) -> Iterator[Figure]:
         yield Figure("obvious relay: memory a call (PSS)", "MB", value, None)
 
 
-def _why(found: Measurements, *parts: str) -> str:
-    reasons = [reason for name, reason in found.failures.items() if name.split()[0] in parts]
-    return "; ".join(reasons) or _NOT_ASKED_FOR
+def _why(found: Measurements, part: str) -> str:
+    return found.failures.get(part) or _NOT_ASKED_FOR

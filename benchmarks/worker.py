@@ -10,7 +10,7 @@ import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import uvloop
 
@@ -18,19 +18,11 @@ from relay.loadtest.load import Load
 from relay.loadtest.model import LoadModel
 from relay.loadtest.speech import stored_payloads
 from relay.loadtest.voice import StampedVoice, Voice
-from relay.loadtest.window import WindowResult
 
 from .beeps import BeepVoice
-from .churn import Churn, post_in_turn
-from .udp import UdpLoad, UdpUpstream
+from .churn import API_KEY, Churn, media_port, post_in_turn
 
 Answer = Mapping[str, Any]
-
-
-class _AnyLoad(Protocol):
-    def begin_window(self) -> None: ...
-    def end_window(self) -> WindowResult: ...
-    async def close(self) -> None: ...
 
 
 class Worker:
@@ -38,14 +30,12 @@ class Worker:
 
     def __init__(self) -> None:
         self._payloads = stored_payloads()
-        self._load: _AnyLoad | None = None
-        self._upstream: UdpUpstream | None = None
+        self._load: Load | None = None
         self._commands: dict[str, Callable[..., Awaitable[Answer]]] = {
-            "open_udp": self._open_udp,
-            "serve_udp": self._serve_udp,
             "open_calls": self._open_calls,
             "churn": self._churn,
             "post": self._post,
+            "media_port": self._media_port,
             "begin": self._begin,
             "end": self._end,
             "close": self._close,
@@ -58,18 +48,6 @@ class Worker:
         except Exception as error:  # the run reports it in the figure's place and goes on
             return {"error": f"{type(error).__name__}: {error}"}
 
-    async def _open_udp(self, port: int, model: dict[str, Any]) -> Answer:
-        load = UdpLoad(LoadModel(**model), self._payloads, port)
-        await load.open()
-        self._load = load
-        return {}
-
-    async def _serve_udp(self, port: int, model: dict[str, Any]) -> Answer:
-        if self._upstream is not None:
-            self._upstream.close()
-        self._upstream = UdpUpstream(LoadModel(**model), self._payloads, port)
-        return {}
-
     async def _open_calls(
         self, url: str, model: dict[str, Any], via_port: int | None = None, beeps: bool = False
     ) -> Answer:
@@ -80,7 +58,7 @@ class Worker:
                 return BeepVoice(slot, parsed)
             return StampedVoice(slot, parsed, self._payloads)
 
-        load = Load(url, parsed, voice_of, api_key="sk-bench", via_port=via_port)
+        load = Load(url, parsed, voice_of, api_key=API_KEY, via_port=via_port)
         self._load = load
         return (await load.open()).to_json()
 
@@ -89,6 +67,9 @@ class Worker:
 
     async def _post(self, urls: list[str], times: int) -> Answer:
         return {"elapsed_ms": await post_in_turn(urls, times)}
+
+    async def _media_port(self, url: str) -> Answer:
+        return {"port": await media_port(url)}
 
     async def _begin(self) -> Answer:
         gc.collect()
