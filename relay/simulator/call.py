@@ -61,6 +61,9 @@ class Call:
         self.video: VideoEcho | None = None
         self.reporter: Reporter | None = None
         self.new_id: Callable[[str], str] = lambda prefix: prefix
+        self.listening = asyncio.Event()
+        """Set when the leg takes checks. The answer must wait for it: a check that comes sooner is
+        dropped, and the client repeats it half a second later."""
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._channel: Channel | None = None
@@ -81,6 +84,7 @@ class Call:
         except LegFailed as failure:
             reason = failure.reason
         finally:
+            self.listening.set()
             await self._free(reason)
 
     def end(self, reason: str) -> None:
@@ -90,6 +94,7 @@ class Call:
 
     async def _live(self, remote: Transport, sctp: Sctp | None) -> str:
         if self.facts.faults.fail is Fail.NO_ICE:
+            self.listening.set()
             # Nothing is connected, so no check is answered: the client must give up by itself.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.facts.connect_timeout_s):
@@ -132,7 +137,9 @@ class Call:
         self._timers[name] = self._loop.call_later(seconds, callback)
 
     def _state_changed(self, state: LegState, reason: str) -> None:
-        if state in (LegState.FAILED, LegState.CLOSED):
+        if state is LegState.CONNECTING:
+            self.listening.set()
+        elif state in (LegState.FAILED, LegState.CLOSED):
             self.end(reason)
 
     # Packets

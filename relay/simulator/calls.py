@@ -87,6 +87,7 @@ class Calls:
         call, transport = await self._open(ask, session, negotiation)
         answer = render_answer(negotiation, transport, session_id=secrets.randbits(62))
         self._start(call, negotiation)
+        await call.listening.wait()
         return call, answer
 
     def find(self, call_id: str, owner: str) -> Call:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PERIOD_MS = 20
-SLOTS = PERIOD_MS
-"""One each millisecond: the resolution of uvloop's timers."""
+SLOT_MS = 2
+"""A finer grain would cost more wake-ups than it evens out: uvloop's timers know milliseconds."""
+
+SLOTS = PERIOD_MS // SLOT_MS
 
 MAX_LAG_MS = 200
 """How much is made up for after the loop was late; beyond it the beats are lost, and counted."""
@@ -35,19 +37,17 @@ class Pacer:
         self._loop = asyncio.get_running_loop()
         self._slots: list[dict[Slot, None]] = [{} for _ in range(SLOTS)]
         self._origin = self._loop.time()
-        self._done_ms = 0
-        """Everything up to this millisecond since the origin has been beaten."""
+        self._done = 0
+        """Every slot up to this one, counted from the origin, has been beaten."""
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, beat: Beat) -> Slot:
         """Takes the emptiest slot, the soonest one of those."""
-        now_ms = self._now_ms()
         if self._timer is None:
-            self._done_ms = now_ms
-        soonest = sorted(range(SLOTS), key=lambda index: (index - now_ms - 1) % SLOTS)
-        index = min(soonest, key=lambda index: len(self._slots[index]))
-        slot = Slot(index, beat)
-        self._slots[index][slot] = None
+            self._done = self._passed()
+        soonest = ((self._done + ahead) % SLOTS for ahead in range(1, SLOTS + 1))
+        slot = Slot(min(soonest, key=lambda index: len(self._slots[index])), beat)
+        self._slots[slot.index][slot] = None
         self._arm()
         return slot
 
@@ -61,8 +61,9 @@ class Pacer:
             slot.clear()
         self._disarm()
 
-    def _now_ms(self) -> int:
-        return int((self._loop.time() - self._origin) * 1000)
+    def _passed(self) -> int:
+        """How many slots the time since the origin is."""
+        return int((self._loop.time() - self._origin) * 1000) // SLOT_MS
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -71,26 +72,25 @@ class Pacer:
 
     def _arm(self) -> None:
         self._disarm()
-        for due_ms in range(self._done_ms + 1, self._done_ms + 1 + SLOTS):
-            if self._slots[due_ms % SLOTS]:
-                self._timer = self._loop.call_at(self._origin + due_ms / 1000, self._run)
+        for due in range(self._done + 1, self._done + 1 + SLOTS):
+            if self._slots[due % SLOTS]:
+                self._timer = self._loop.call_at(self._origin + due * SLOT_MS / 1000, self._run)
                 return
 
     def _run(self) -> None:
         self._timer = None
-        now_ms = max(self._now_ms(), self._done_ms)
-        if now_ms - self._done_ms > MAX_LAG_MS:
-            self._skip(now_ms - MAX_LAG_MS)
+        passed = max(self._passed(), self._done)
+        self._skip(passed - MAX_LAG_MS // SLOT_MS)
         now = self._loop.time()
         try:
-            while self._done_ms < now_ms:
-                self._done_ms += 1
-                for slot in list(self._slots[self._done_ms % SLOTS]):
+            while self._done < passed:
+                self._done += 1
+                for slot in list(self._slots[self._done % SLOTS]):
                     slot.beat(now)
         finally:
             self._arm()
 
-    def _skip(self, to_ms: int) -> None:
-        for missed_ms in range(self._done_ms + 1, to_ms + 1):
-            self.lost_beats += len(self._slots[missed_ms % SLOTS])
-        self._done_ms = to_ms
+    def _skip(self, to: int) -> None:
+        while self._done < to:
+            self._done += 1
+            self.lost_beats += len(self._slots[self._done % SLOTS])

@@ -25,6 +25,7 @@ class Sideband:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str | _End] = asyncio.Queue(MAX_QUEUED)
         self._ended = False
+        self.is_served = False
 
     def send(self, text: str) -> None:
         if self._queue.full():
@@ -45,12 +46,16 @@ class Sideband:
         self, socket: web.WebSocketResponse, receive: Callable[[str | bytes], None]
     ) -> None:
         """Reads and writes until either side is done; `receive` takes the client's events."""
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write(socket))
-            async for message in socket:
-                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    receive(message.data)
-            writer.cancel()
+        self.is_served = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writer = tasks.create_task(self._write(socket))
+                async for message in socket:
+                    if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                        receive(message.data)
+                writer.cancel()
+        finally:
+            self.is_served = False
 
     async def _write(self, socket: web.WebSocketResponse) -> None:
         try:

@@ -16,9 +16,11 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from relay.core import rtcp, rtp
 from relay.core.sdp import Description
-from relay.rtc import LegFailed
-from relay.simulator import Faults, Simulator
+from relay.rtc import IceOptions, LegFailed, LegState, Sockets
+from relay.simulator import Faults, Simulator, SimulatorOptions
+from relay.simulator.calls import CallAsk, Calls
 from relay.simulator.load import MARK
+from relay.simulator.voices import Voices
 from tests.core.sdp_samples import CHROME, replaced
 from tests.simulator.caller import KEY, TIMEOUT_S, Caller, voice
 from tests.simulator.conftest import OpenCaller
@@ -374,3 +376,18 @@ async def test_ephemeral_key_brings_its_session_to_the_call(open_caller: OpenCal
     assert created["model"] == "gpt-realtime-mini"
     caller.http.headers["Authorization"] = f"Bearer {KEY}"
     assert await caller.hang_up() == 200, "the key behind the token owns the call"
+
+
+async def test_call_when_it_is_answered_takes_checks_already(open_caller: OpenCaller) -> None:
+    caller = await open_caller()
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = Sockets(IceOptions(bind=("127.0.0.1",)))
+        stack.callback(sockets.close)
+        sockets.open()
+        calls = Calls(SimulatorOptions(), await Voices.load(), sockets)
+        stack.push_async_callback(calls.close)
+
+        call, _ = await calls.create(CallAsk(await caller.offer(), KEY, "m", (), None, Faults()))
+        state = call.leg.state
+
+    assert state is LegState.CONNECTING, "the client's first check would be lost for 0.5 s"

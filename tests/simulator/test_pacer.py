@@ -48,7 +48,7 @@ async def test_pacer_beats_every_20_ms_without_drift(pacer: Pacer) -> None:
 async def test_pacer_spreads_calls_over_its_slots(pacer: Pacer) -> None:
     slots = [pacer.add(lambda _: None) for _ in range(40)]
 
-    assert sorted(slot.index for slot in slots) == sorted([*range(20), *range(20)])
+    assert sorted(slot.index for slot in slots) == sorted([*range(10)] * 4)
     pacer.remove(slots[3])
     assert pacer.add(lambda _: None).index == slots[3].index
 
