@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from relay.core.candidate import Candidate
 from relay.core.ids import LegName
@@ -24,6 +24,13 @@ TIMEOUT_S = 5.0
 Address = tuple[str, int]
 
 
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
 class Network:
     """The sockets, the certificate and the legs of one test; close() frees all of them."""
 
@@ -32,7 +39,7 @@ class Network:
         self.certificates = CertificateStore()
         self._sockets: list[Sockets] = []
         self._legs: list[Leg] = []
-        self._links: list[Link] = []
+        self._others: list[Closable] = []
 
     @property
     def sockets(self) -> Sockets:
@@ -117,15 +124,22 @@ class Network:
         return Chain(browser, client, upstream, server, translator)
 
     def link(self) -> Link:
-        link = Link()
-        self._links.append(link)
-        return link
+        return self.keep(Link())
+
+    def socket(self, host: str = "127.0.0.1") -> socket.socket:
+        """Anybody's."""
+        return self.keep(udp_socket(host))
+
+    def keep(self, closable: C) -> C:
+        """Closes it at the end."""
+        self._others.append(closable)
+        return closable
 
     async def close(self) -> None:
         for leg in self._legs:
             await leg.close()
-        for link in self._links:
-            link.close()
+        for closable in self._others:
+            closable.close()
         for sockets in self._sockets:
             sockets.close()
 
@@ -169,12 +183,12 @@ class Link:
 
     def send_up(self, data: bytes) -> None:
         """A datagram to the answerer from the address that it knows as the offerer's."""
-        assert self._answerer is not None
-        _sendto(self._far, data, self._answerer)
+        if self._answerer is not None:  # else both are offerers, and this one has not sent yet
+            _sendto(self._far, data, self._answerer)
 
     def send_down(self, data: bytes) -> None:
-        assert self._offerer is not None
-        _sendto(self._near, data, self._offerer)
+        if self._offerer is not None:
+            _sendto(self._near, data, self._offerer)
 
     def move(self) -> None:
         """The offerer's address changes, as behind a NAT that was restarted."""
@@ -196,7 +210,7 @@ class Link:
             self._later(self.send_up, datagram)
 
     def _from_answerer(self) -> None:
-        data = self._far.recv(65536)
+        data, self._answerer = self._far.recvfrom(65536)
         for datagram in self.down(data):
             self._later(self.send_down, datagram)
 

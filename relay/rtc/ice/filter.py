@@ -8,9 +8,15 @@ the checks that it sends itself (RFC 8445 §7.3.1.3).
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from relay.core.candidate import Candidate
+
+_METADATA = frozenset(
+    ip_address(address)
+    for address in ("168.63.129.16", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254")
+)
+"""Of Azure, Alibaba, AWS and Google; the usual 169.254.169.254 is link-local."""
 
 
 def client_filter(*, allow_private: bool, limit: int) -> Callable[[Candidate], bool]:
@@ -33,12 +39,18 @@ def client_filter(*, allow_private: bool, limit: int) -> Callable[[Candidate], b
 
 
 def is_reachable(address: str, *, allow_private: bool) -> bool:
-    """False for what is no unicast address, and for what is not global unless `allow_private`."""
-    host = ip_address(address)
-    if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
-        host = host.ipv4_mapped
-    if host.is_multicast or host.is_unspecified or host.is_reserved:
+    """False for what is no unicast address, for metadata services, and for what is not global
+    unless `allow_private`."""
+    host = _embedded(ip_address(address))
+    if host.is_multicast or host.is_unspecified or host.is_link_local or host in _METADATA:
         return False
-    if host.is_link_local:  # metadata services live here
-        return False
-    return host.is_global or allow_private
+    if host.is_loopback or (host.version == 6 and host.is_site_local):
+        return allow_private
+    return not host.is_reserved and (host.is_global or allow_private)
+
+
+def _embedded(host: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 one leads to: ::ffff:0:0/96 and 6to4 (RFC 3056)."""
+    if isinstance(host, IPv6Address):
+        return host.ipv4_mapped or host.sixtofour or host
+    return host
