@@ -107,6 +107,10 @@ def _hold_exception(_logger: object, _method: str, event: EventDict) -> EventDic
     return event
 
 
+def _event_first(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {name: event[name] for name in ("at", "level", "event") if name in event} | dict(event)
+
+
 def _stamps() -> list[Processor]:
     return [
         structlog.stdlib.add_log_level,
@@ -127,6 +131,7 @@ def _formatter(stream: TextIO, log_format: LogFormat) -> logging.Formatter:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _event_first,
             redact_event,  # after the traceback became text, for that text may hold a secret
             renderer,
         ],

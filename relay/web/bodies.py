@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -46,11 +47,11 @@ async def read_body(request: web.Request, limits: BodyLimits) -> bytes:
 def parse_json_object(data: bytes, *, name: str) -> dict[str, Any]:
     """`data` as a JSON object that can be written again; `name` is what the caller calls it.
 
-    Raises InvalidRequest, also for what Python would let pass: NaN, half a surrogate pair, and
-    nesting that ends in a RecursionError somewhere else.
+    Raises InvalidRequest, also for what Python would let pass: NaN, 1e999, half a surrogate pair,
+    and nesting that ends in a RecursionError somewhere else.
     """
     try:
-        value = json.loads(data, parse_constant=_no_constant)
+        value = json.loads(data, parse_constant=_no_constant, parse_float=_finite)
         if rb"\u" in data:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -66,9 +67,16 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e999
+        raise ValueError(text)
+    return number
+
+
 def _is_deeper(value: Any, depth: int) -> bool:
     level = [value]
-    for _ in range(depth):
+    for _ in range(depth + 1):  # the last level holds what is no container
         level = [inner for outer in level for inner in _children(outer)]
         if not level:
             return False

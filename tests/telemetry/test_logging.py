@@ -25,6 +25,7 @@ def test_logging_json_line_has_event_level_logger_and_time() -> None:
         structlog.get_logger("relay.session").info("session.ended", session_id="rtc_1", packets=3)
 
     (line,) = lines_of(stream)
+    assert list(line)[:3] == ["at", "level", "event"]
     assert line.pop("at").endswith("Z")
     assert line == {
         "event": "session.ended",
