@@ -130,7 +130,8 @@ async def loop_errors() -> AsyncIterator[list[dict[str, Any]]]:
     asyncio.get_running_loop().set_exception_handler(catch)
     yield errors
     if errors:
-        pytest.fail("the event loop caught:\n" + "\n".join(map(repr, errors)), pytrace=False)
+        different = list(dict.fromkeys(map(repr, errors)))[:10]
+        pytest.fail("the event loop caught:\n" + "\n".join(different), pytrace=False)
 
 
 @pytest.fixture
