@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.rtc.network import Network
+from relay.rtc import IceOptions
+from tests.rtc.network import LOOPBACK, Network
 
 
 @pytest.fixture
-async def network() -> AsyncIterator[Network]:
-    network = Network()
+def network_options() -> IceOptions:
+    """For a module to override."""
+    return LOOPBACK
+
+
+@pytest.fixture
+async def network(network_options: IceOptions) -> AsyncIterator[Network]:
+    network = Network(network_options)
     yield network
     await network.close()
 

@@ -102,11 +102,11 @@ class OwnedWire(Wire):
     def _dispatch(self, size: int, address: Address, *, is_selected: bool) -> None:
         """A datagram of `size` bytes lies in the buffer (RFC 7983)."""
         first = DATA[0]
-        if 127 < first < 192 and MIN_SRTP_BYTES <= size <= MAX_DATAGRAM_BYTES:
-            if is_selected:
+        if 127 < first < 192:
+            if is_selected and MIN_SRTP_BYTES <= size <= MAX_DATAGRAM_BYTES:
                 self._receiver.receive_rtp(size)
             else:
-                self._drops["unknown_source"] += 1
+                self._drops["bad_length" if is_selected else "unknown_source"] += 1
         elif not size:
             self._drops["bad_length"] += 1
         elif first < 4:
