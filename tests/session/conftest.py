@@ -15,9 +15,10 @@ from tests.session.stage import Stage
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[list[Any]]:
-    """The log's entries."""
+    """The log's entries. An error among them fails the test, unless the test takes it out."""
     with structlog.testing.capture_logs() as entries:
         yield entries
+    assert not [entry for entry in entries if entry["log_level"] in ("error", "critical")]
 
 
 @pytest.fixture

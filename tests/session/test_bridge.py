@@ -251,6 +251,34 @@ async def test_bridge_receiver_that_is_only_slow_is_not_taken_for_one_that_stops
     assert live.call.is_up
 
 
+async def test_bridge_message_that_takes_long_is_no_receiver_that_stops(staged: Staged) -> None:
+    stage = await staged(channel=ChannelLimits(stall_timeout_s=0.1))
+    live = await stage.live()
+    message = b"\x5a" * (6 * KIB * KIB)
+
+    live.client.channel.send(message)
+
+    assert await asyncio.wait_for(live.upstream.messages.get(), 30) == message
+
+
+async def test_bridge_upstream_that_closes_after_a_burst_is_heard_to_the_end(
+    stage: Stage,
+) -> None:
+    live = await stage.live()
+
+    live.client.channel.pause()
+    sent = flood(live.upstream.channel, 190, 8 * KIB)  # the client's window, and half a MiB more
+    live.upstream.channel.close()
+    async with asyncio.timeout(5):
+        while live.call.is_up:  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.01)
+    live.client.channel.resume()
+    received = [await live.client.take() for _ in sent]
+
+    assert received == sent
+    assert error_of(await live.client.take())["code"] == "upstream_closed"
+
+
 # Messages that are too large for somebody
 
 
@@ -314,6 +342,7 @@ async def test_bridge_client_that_takes_no_word_of_ours_is_left_alone(stage: Sta
 
     assert await live.client.take() == "x" * 10
     assert live.call.is_up
+    assert live.call.snapshot().down.too_large == 1
 
 
 # Channels
