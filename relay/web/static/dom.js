@@ -32,3 +32,26 @@ export function clock(ms) {
   const whole = Math.max(0, Math.floor(ms / 1000));
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
+
+/** Keeps a scrolling list at its newest entry, for as long as the reader is there and not further up. */
+export class Tail {
+  #element;
+  #following = true;
+
+  /** @param {HTMLElement} element what scrolls */
+  constructor(element) {
+    this.#element = element;
+    new ResizeObserver(() => this.settle()).observe(element); // it may have been filled while it was hidden
+  }
+
+  /** Call it before the list changes. */
+  look() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#element;
+    if (clientHeight > 0) this.#following = scrollHeight - scrollTop - clientHeight < 40;
+  }
+
+  /** Call it after the list has changed. */
+  settle() {
+    if (this.#following) this.#element.scrollTop = this.#element.scrollHeight;
+  }
+}

@@ -1,6 +1,6 @@
 /** The event log: what went over the data channel, both ways, newest last, the last 500. */
 
-import { make } from "./dom.js";
+import { make, Tail } from "./dom.js";
 
 const MAX_ROWS = 500;
 const MAX_TEXT = 20_000; // characters of one event: a retrieved item may carry minutes of audio in base64
@@ -10,6 +10,7 @@ const MAX_TEXT = 20_000; // characters of one event: a retrieved item may carry 
 
 export class EventLog {
   #list;
+  #tail;
   #count;
   #filter;
   #deltas;
@@ -19,6 +20,7 @@ export class EventLog {
   /** @param {HTMLElement} list @param {HTMLElement} count @param {HTMLInputElement} filter @param {HTMLInputElement} deltas */
   constructor(list, count, filter, deltas) {
     this.#list = list;
+    this.#tail = new Tail(list);
     this.#count = count;
     this.#filter = filter;
     this.#deltas = deltas;
@@ -37,13 +39,13 @@ export class EventLog {
     const text = JSON.stringify(event, null, 2);
     const shown = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}\n… ${text.length - MAX_TEXT} characters more` : text;
     const row = { item: makeItem(way, event.type, shown, at), type: event.type, text: shown.toLowerCase() };
-    const atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 30;
+    this.#tail.look();
     row.item.hidden = !this.#matches(row);
     this.#rows.push(row);
     this.#total += 1;
     this.#list.append(row.item);
     if (this.#rows.length > MAX_ROWS) this.#rows.shift()?.item.remove();
-    if (atEnd) this.#list.scrollTop = this.#list.scrollHeight;
+    this.#tail.settle();
     this.#tell();
   }
 

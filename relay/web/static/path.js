@@ -92,6 +92,7 @@ function codec(stat) {
 function milliseconds(seconds) {
   if (seconds === undefined) return "–";
   const ms = seconds * 1000;
+  if (ms === 0) return "under 1 ms"; // Chromium's round trips come in whole ones
   return `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
 }
 

@@ -6,6 +6,7 @@
 import { seconds } from "./dom.js";
 
 const BAR_MS = 40;
+const LATE_MS = 160;
 const KEPT_BARS = 1000; // 40 s, more than the widest strip shows
 const PIXELS_PER_SECOND = 56;
 const BAR_WIDTH = 1.4;
@@ -45,7 +46,11 @@ export class VoiceStrip {
     const last = this.#bars.at(-1);
     const slot = Math.floor(at / BAR_MS) * BAR_MS;
     if (last?.at === slot) Object.assign(last, { you: Math.max(last.you, you), them: Math.max(last.them, them) });
-    else this.#bars.push({ at: slot, you, them });
+    else {
+      // A timer that comes a little late leaves no hole: what it brings was measured since it came last.
+      const first = last && slot - last.at <= LATE_MS ? last.at + BAR_MS : slot;
+      for (let missed = first; missed <= slot; missed += BAR_MS) this.#bars.push({ at: missed, you, them });
+    }
     if (this.#bars.length > KEPT_BARS) this.#bars.splice(0, this.#bars.length - KEPT_BARS);
   }
 

@@ -1,6 +1,6 @@
 /** The transcript on the page: one list item a turn, changed in place. */
 
-import { clock, make, seconds } from "./dom.js";
+import { clock, make, seconds, Tail } from "./dom.js";
 import { latencyOf } from "./latency.js";
 
 /** @typedef {import("./transcript.js").Transcript} Transcript */
@@ -11,13 +11,13 @@ const NAMES = { user: "You", assistant: "Assistant", tool: "Tool" };
 
 export class TranscriptView {
   #list;
-  #scroller;
+  #tail;
   /** @type {Map<string, {item: HTMLElement, shown: string}>} */ #items = new Map();
 
   /** @param {HTMLElement} list @param {HTMLElement} scroller */
   constructor(list, scroller) {
     this.#list = list;
-    this.#scroller = scroller;
+    this.#tail = new Tail(scroller);
   }
 
   clear() {
@@ -27,13 +27,13 @@ export class TranscriptView {
 
   /** @param {Transcript} transcript @param {Answer[]} answers @param {number} startedAt of the call, in ms */
   show(transcript, answers, startedAt) {
-    const atEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop - this.#scroller.clientHeight < 40;
+    this.#tail.look();
     for (const turn of transcript.turns) {
       const answer = answers.find(({ responseId }) => responseId === turn.responseId) ?? null;
       this.#showTurn(turn, transcript.heardLength(turn), answer, startedAt);
     }
     this.#order(transcript.turns);
-    if (atEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#tail.settle();
   }
 
   /** @param {Turn} turn @param {number} heardLength @param {Answer | null} answer @param {number} startedAt */

@@ -5,7 +5,8 @@
  * many ms were played, the length of the text up to there is estimated from the pace of the answers before.
  */
 
-const DEFAULT_PACE = 0.015; // characters per ms: some 170 words a minute
+// The pace of speech before any was heard, 15 characters a second, with the weight of ten seconds of it.
+const USUAL = { characters: 150, ms: 10_000 };
 
 /** @typedef {{type: string, [field: string]: any}} Event */
 
@@ -30,7 +31,7 @@ export class Transcript {
   /** @type {Turn[]} */ turns = [];
   /** When each response's audio began here. @type {Map<string, number>} */
   #playingSince = new Map();
-  #pace = DEFAULT_PACE;
+  #heard = USUAL;
 
   /** Take one server event. @param {Event} event @param {number} at @returns {boolean} whether a turn has changed */
   apply(event, at) {
@@ -63,7 +64,7 @@ export class Transcript {
   /** @param {Turn} turn @returns {number} of the text's characters that were heard */
   heardLength(turn) {
     if (turn.heardMs === null) return turn.text.length;
-    const estimate = Math.round(turn.heardMs * this.#pace);
+    const estimate = Math.round((turn.heardMs * this.#heard.characters) / this.#heard.ms);
     const wordEnd = turn.text.indexOf(" ", estimate);
     return wordEnd === -1 ? turn.text.length : wordEnd + 1;
   }
@@ -76,8 +77,9 @@ export class Transcript {
   /** An answer was played to its end: learn the voice's pace. @param {string} responseId @param {number} at */
   played(responseId, at) {
     const since = this.#playingSince.get(responseId);
+    const { characters, ms } = this.#heard;
     const length = this.answer(responseId)?.text.length ?? 0;
-    if (since !== undefined && at - since > 500 && length > 0) this.#pace = length / (at - since);
+    if (since !== undefined && length > 0) this.#heard = { characters: characters + length, ms: ms + at - since };
     this.#playingSince.delete(responseId);
   }
 
