@@ -29,7 +29,7 @@ OFFER = CHROME
 PAGE = Asset(b"<!doctype html>", "text/html; charset=utf-8", "abc")
 
 # Without candidates: no test sends a packet to where OpenAI's are.
-_ANSWER = re.sub(r"a=candidate:.*\r\n", "", OPENAI_ANSWER)
+ANSWER = re.sub(r"a=candidate:.*\r\n", "", OPENAI_ANSWER)
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class ToldUpstream:
         await self.may_answer.wait()
         if self.error is not None:
             raise self.error
-        return UpstreamAnswer(_ANSWER, f"rtc_upstream_{len(self.offers)}", 0.001)
+        return UpstreamAnswer(ANSWER, f"rtc_upstream_{len(self.offers)}", 0.001)
 
     async def hang_up(
         self, call_id: str, *, credential: str | None = None, timeout_s: float
