@@ -23,6 +23,9 @@ LOSS_PERMILLE = 10
 _FIRST_CALLS = 2
 """Before the memory of no call is taken: what the first call loads belongs to none."""
 
+HELD = ("tasks", "threads", "udp sockets", "connections")
+"""What may be left behind, besides memory."""
+
 _SETTLE_TIMEOUT_S = 20.0
 _CHURN_TIMEOUT_S = 400.0
 _OPEN_TIMEOUT_S = 90.0
@@ -192,9 +195,9 @@ class Bench:
         deadline = asyncio.get_running_loop().time() + _SETTLE_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
             last, held = held, await _held(relay)
-            if before is None and last and _leftovers(last, held) == 0:
+            if before is None and last and leftovers(last, held, at_once=0) == 0:
                 break
-            if before is not None and _leftovers(before, held) <= 0:
+            if before and leftovers(before, held, at_once=self._plan.churn_at_once) == 0:
                 break
             await asyncio.sleep(1)
         return held
@@ -258,12 +261,19 @@ async def _held(relay: chains.Server) -> dict[str, Any]:
     return {
         "tasks": probe["tasks"],
         "threads": footprint.threads,
-        "sockets": footprint.sockets,
+        "udp sockets": footprint.udp_sockets,
+        "connections": footprint.tcp_connections,
         "rss_mb": footprint.rss_mb,
         "task_names": probe["names"],
     }
 
 
-def _leftovers(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """How many tasks, threads and sockets there are more than before."""
-    return sum(after[kind] - before[kind] for kind in ("tasks", "threads", "sockets"))
+def leftovers(before: dict[str, Any], after: dict[str, Any], *, at_once: int) -> int:
+    """How many tasks, threads and sockets there are more than before.
+
+    HTTP connections are kept alive, one for each of the calls that were opened or hung up at once:
+    only those above are left behind.
+    """
+    more = {kind: after[kind] - before[kind] for kind in HELD}
+    more["connections"] -= 2 * at_once
+    return sum(max(0, count) for count in more.values())

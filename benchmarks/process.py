@@ -25,12 +25,13 @@ class MeasurementError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a process holds at one moment; children counted in."""
+    """What a process holds at one moment; children counted in. Listeners are not counted."""
 
     pss_mb: float
     rss_mb: float
     threads: int
-    sockets: int
+    udp_sockets: int
+    tcp_connections: int
 
 
 class Measured:
@@ -69,7 +70,8 @@ class Measured:
             pss_mb=sum(m.pss for m in memory) / 2**20,
             rss_mb=sum(m.rss for m in memory) / 2**20,
             threads=sum(process.num_threads() for process in family),
-            sockets=sum(_count_sockets(process.pid) for process in family),
+            udp_sockets=sum(len(process.net_connections("udp")) for process in family),
+            tcp_connections=sum(_count_connections(process) for process in family),
         )
 
     def signal(self, number: signal.Signals) -> None:
@@ -111,12 +113,8 @@ def _on_cpu_s(task: Path) -> float:
         return 0.0
 
 
-def _count_sockets(pid: int) -> int:
-    count = 0
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            count += os.readlink(entry).startswith("socket:")
-    return count
+def _count_connections(process: psutil.Process) -> int:
+    return sum(c.status != psutil.CONN_LISTEN for c in process.net_connections("tcp"))
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import figures
-from .bench import Measurements
+from .bench import HELD, Measurements
 from .control import Reading
 from .figures import Figure, Target
 from .plan import Plan
@@ -24,7 +24,7 @@ def figures_of(found: Measurements, plan: Plan) -> list[Figure]:
         *_loss(found),
         *_setup(found),
         *_memory(found, plan),
-        *_churn(found),
+        *_churn(found, plan),
     ]
 
 
@@ -152,18 +152,19 @@ def _memory(found: Measurements, plan: Plan) -> Iterator[Figure]:
     yield Figure(name, "MB", value, figures.MEMORY_MB, note)
 
 
-def _churn(found: Measurements) -> Iterator[Figure]:
+def _churn(found: Measurements, plan: Plan) -> Iterator[Figure]:
     churn = found.churn
     for name, target in (("left behind", figures.LEFTOVERS), ("RSS growth", figures.GROWTH_MB)):
         if not churn:
             yield Figure(f"calls one after another: {name}", "", None, target, _why(found, "churn"))
             continue
         before, after = churn["before"], churn["after"]
-        more = {kind: after[kind] - before[kind] for kind in ("tasks", "threads", "sockets")}
+        more = {kind: after[kind] - before[kind] for kind in HELD}
         full_name = f"{churn['calls']} calls one after another: {name}"
         if target is figures.LEFTOVERS:
             note = ", ".join(f"{kind} {count:+d}" for kind, count in more.items())
-            yield Figure(full_name, "", float(sum(map(abs, more.values()))), target, note)
+            left = leftovers(before, after, at_once=plan.churn_at_once)
+            yield Figure(full_name, "", left, target, note)
         else:
             growth = after["rss_mb"] - before["rss_mb"]
             note = f"{before['rss_mb']:.1f} → {after['rss_mb']:.1f} MB"

@@ -49,7 +49,7 @@ async def test_running_process_is_measured_and_ended(tmp_path: Path) -> None:
 
     assert 0 < cpu_s < 10
     assert footprint.threads == 1
-    assert footprint.sockets == 0
+    assert (footprint.udp_sockets, footprint.tcp_connections) == (0, 0)
     assert 1 < footprint.pss_mb < footprint.rss_mb < 200
 
 
@@ -211,7 +211,8 @@ def test_run_with_others_at_work_says_which_windows_they_disturbed() -> None:
 
 
 def a_run() -> Measurements:
-    held = {"tasks": 5, "threads": 2, "sockets": 7, "rss_mb": 80.0}
+    before = {"tasks": 5, "threads": 2, "udp sockets": 1, "connections": 4, "rss_mb": 80.0}
+    after = before | {"tasks": 6, "connections": 8, "rss_mb": 82.0}
     return Measurements(
         readings={
             "forwarder 50": reading(0.9),
@@ -219,9 +220,9 @@ def a_run() -> Measurements:
             "relay 50": reading(3.0, pss_mb=65.0),
             "direct 50": reading(1.0),
         },
-        empty={"relay": Footprint(pss_mb=40.0, rss_mb=60.0, threads=1, sockets=3)},
+        empty={"relay": footprint(40.0)},
         posts={"idle": [{"p50": 2.0, "p95": 9.0}, {"p50": 3.0, "p95": 5.0, "count": 30}]},
-        churn={"calls": 10, "before": held, "after": held | {"tasks": 6, "rss_mb": 82.0}},
+        churn={"calls": 10, "before": before, "after": after},
     )
 
 
@@ -231,9 +232,13 @@ def reading(cpu_ms: float, *, pss_mb: float = 1.0, others_share: float = 0.0) ->
     return Reading(
         load=window.result(lateness_ns=array("q"), skipped=0),
         cpu_ms_per_call_s=cpu_ms,
-        footprint=Footprint(pss_mb=pss_mb, rss_mb=pss_mb, threads=1, sockets=1),
+        footprint=footprint(pss_mb),
         others_share=others_share,
     )
+
+
+def footprint(pss_mb: float) -> Footprint:
+    return Footprint(pss_mb=pss_mb, rss_mb=pss_mb, threads=1, udp_sockets=1, tcp_connections=2)
 
 
 def udp_socket() -> socket.socket:
