@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import figures
-from .bench import HELD, Measurements
+from .bench import HELD, Measurements, leftovers
 from .control import Reading
 from .figures import Figure, Target
 from .plan import Plan
