@@ -207,6 +207,7 @@ class Call:
             answer = offer.answered(await posting)
         finally:
             posting.cancel()
+            await asyncio.wait({posting})
         self.answer = answer.for_client(transport, max_message_bytes=limit)
         self.etag = transport.ice_ufrag
         if not self._over.is_set():

@@ -201,8 +201,7 @@ class FarEnd:
             response = await self.before_answer(request)
             if response is not None:
                 return response
-        form = await request.post()
-        text, session = _text(form["sdp"]), _text(form["session"])
+        text, session = await _read(request)
         call = self._new_call(text, session)
         negotiation = read_offer(text, audio_ssrc=1, video_ssrc=2)
         ours = replace(await call.leg.gather(), setup=self.setup)
@@ -356,6 +355,14 @@ class Live:
     client: Inbox
     far: FarCall
     upstream: Inbox
+
+
+async def _read(request: web.Request) -> tuple[str, str]:
+    """The offer and the session; a client's own token carries its session."""
+    if request.content_type == "application/sdp":
+        return await request.text(), ""
+    form = await request.post()
+    return _text(form["sdp"]), _text(form["session"])
 
 
 def _text(field: Any) -> str:

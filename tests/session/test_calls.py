@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -565,20 +566,32 @@ async def test_call_is_found_by_its_owner_alone(stage: Stage) -> None:
     assert not is_found(stage.calls, call)
 
 
-async def test_call_of_a_client_with_its_own_token_is_hung_up_with_it(stage: Stage) -> None:
+async def test_call_of_a_client_with_its_own_token_is_opened_and_hung_up_with_it(
+    stage: Stage,
+) -> None:
     seen: list[str] = []
 
-    async def note(request: web.Request) -> web.Response:
-        seen.append(f"{request.headers['Authorization']} {request.content_type}")
-        return web.Response(status=401)
+    async def note(request: web.Request) -> None:
+        seen.append(request.headers["Authorization"])
 
-    stage.far.before_answer = note
+    stage.far.before_answer = stage.far.before_hang_up = note
     owner = Principal(kind="passthrough", owner="upstream:x", upstream_credential="ek_client")
 
-    with pytest.raises(UpstreamRefused):
-        await stage.open(stage.browser(), principal=owner)
+    call = await stage.open(stage.browser(), principal=owner)
+    await stage.hang_up(call)
 
-    assert seen == ["Bearer ek_client application/sdp"]
+    assert seen == ["Bearer ek_client"] * 2
+    assert (await stage.far.next_call()).session == ""
+
+
+async def test_call_session_and_model_go_up_with_the_offer(stage: Stage) -> None:
+    session = {"type": "realtime", "instructions": "Be brief."}
+    offer = await stage.browser().offer()
+
+    await stage.calls.create(CallRequest(offer, ANYBODY, model="gpt-x", session=session))
+
+    sent = json.loads((await stage.far.next_call()).session)
+    assert sent == {**session, "model": "gpt-x"}
 
 
 async def test_calls_closed_end_all_side_by_side(stage: Stage) -> None:
