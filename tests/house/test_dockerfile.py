@@ -7,8 +7,10 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,3 +157,74 @@ def test_dockerfile_when_built_imports_relay_from_its_wheel(image: Image) -> Non
     )
 
     assert Path(where.strip()).is_relative_to(image.root / "opt/relay")
+
+
+def environment(image: Image) -> dict[str, str]:
+    """The image's ENV, with its paths below our root."""
+    pairs = (pair.partition("=") for line in of(1, "ENV") for pair in line.split())
+    found = {name: value for name, _, value in pairs}
+    return found | {"PATH": found["PATH"].replace("/opt/relay", f"{image.root}/opt/relay")}
+
+
+def command_of(instruction: str) -> list[str]:
+    """The JSON form of a CMD, or of a HEALTHCHECK's CMD."""
+    text = of(1, instruction)[0]
+    found: list[str] = json.loads(text[text.index("[") :])
+    return found
+
+
+def test_dockerfile_image_without_keys_refuses_to_serve_the_world(image: Image) -> None:
+    done = subprocess.run(
+        command_of("CMD"),
+        cwd=image.root / "data",
+        env=environment(image) | {"OPENAI_API_KEY": "sk-not-a-key"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "auth.mode" in done.stderr
+
+
+def test_dockerfile_health_check_tells_a_serving_relay_from_none(image: Image) -> None:
+    env = environment(image) | {
+        "RELAY_HTTP__HOST": "127.0.0.1",
+        "RELAY_HTTP__PORT": str(free_port()),
+        "RELAY_ICE__UDP_PORT": "0",
+        "RELAY_UPSTREAM__PROVIDER": "simulator",
+    }
+    before = run_health_check(image, env)
+
+    with subprocess.Popen(command_of("CMD"), cwd=image.root / "data", env=env) as relay:
+        try:
+            deadline = time.monotonic() + 20
+            while (healthy := run_health_check(image, env)) and time.monotonic() < deadline:
+                assert relay.poll() is None
+        finally:
+            relay.terminate()
+            code = relay.wait(20)
+
+    assert before != 0
+    assert healthy == 0
+    assert code == 0
+
+
+def run_health_check(image: Image, env: dict[str, str]) -> int:
+    done = subprocess.run(
+        command_of("HEALTHCHECK"),
+        cwd=image.root / "data",
+        env=env,
+        capture_output=True,
+        timeout=10,
+        check=False,
+    )
+    return done.returncode
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
