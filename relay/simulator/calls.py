@@ -17,7 +17,7 @@ from relay.simulator.answer import Negotiation, Track, read_offer, render_answer
 from relay.simulator.call import Actor, Call, CallFacts
 from relay.simulator.conversation import Conversation
 from relay.simulator.errors import RejectedError
-from relay.simulator.faults import Faults
+from relay.simulator.faults import Fail, Faults
 from relay.simulator.listener import Listener
 from relay.simulator.load import Load
 from relay.simulator.options import SimulatorOptions
@@ -136,6 +136,8 @@ class Calls:
         if ask.dcid is not None:
             call.use_channel(leg.create_channel(EVENTS_LABEL, negotiated_id=ask.dcid))
         transport = await leg.gather()
+        if ask.faults.fail is Fail.NO_UDP:
+            transport = _without_udp(transport)
         return call, replace(transport, setup=our_setup(negotiation.offer.transport.setup))
 
     def _furnish(
@@ -203,6 +205,15 @@ class Calls:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._calls.pop(call.facts.id, None))
+
+
+def _without_udp(transport: Transport) -> Transport:
+    """UDP candidates that look well and lead to the discard port, where nobody is."""
+    candidates = (
+        replace(candidate, port=9) if candidate.transport == "udp" else candidate
+        for candidate in transport.candidates
+    )
+    return replace(transport, candidates=tuple(candidates))
 
 
 def _stream(track: Track) -> RtpStream:

@@ -17,6 +17,7 @@ class Fail(StrEnum):
     SLOW = "slow"  # the answer comes late: `delay_s`, or 5 s
     GARBAGE = "garbage"  # 201 with a body that is no SDP
     NO_ICE = "no-ice"  # a good answer, but nothing ever answers at its candidates
+    NO_UDP = "no-udp"  # the answer's UDP candidates lead nowhere, only ICE-TCP does
     NO_LOCATION = "no-location"  # a good answer without Location
     BAD_REQUEST = "400"
     UNAUTHORIZED = "401"

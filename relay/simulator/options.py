@@ -13,7 +13,8 @@ DEFAULT_MODEL = "gpt-realtime-2.1"
 class SimulatorOptions:
     """How one simulator behaves.
 
-    `host` and `port` are the HTTP listener's (0 = any free port); media uses the same host.
+    `host` and `port` are the HTTP listener's; media uses the same host, `udp_port` and (passive
+    ICE-TCP, None = off) `tcp_port`. 0 is any free port.
     `models` are shell patterns: any other model is answered with `model_not_found`, as OpenAI
     answers the names of the beta. `load` turns listening and speaking off and replays stored Opus.
     `video` accepts a VP8 section and echoes it. `think_s` is the time from a committed turn to the
@@ -22,6 +23,8 @@ class SimulatorOptions:
 
     host: str = "127.0.0.1"
     port: int = 0
+    udp_port: int = 0
+    tcp_port: int | None = 0
     models: tuple[str, ...] = ("gpt-realtime*",)
     load: bool = False
     video: bool = False

@@ -52,7 +52,13 @@ class Simulator:
         """
         options = self._options
         try:
-            sockets = Sockets(IceOptions(bind=_bind(options.host)))
+            sockets = Sockets(
+                IceOptions(
+                    udp_port=options.udp_port,
+                    tcp_port=options.tcp_port,
+                    bind=_bind(options.host),
+                )
+            )
             self._resources.callback(sockets.close)
             sockets.open()
             self._calls = Calls(options, await Voices.load(), sockets)

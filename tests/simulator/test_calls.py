@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -244,6 +245,19 @@ async def test_call_with_no_ice_is_answered_and_never_connects(
 
     assert (status, failed.value.reason) == (201, "ice_timeout")
     assert simulator.live_calls == 1
+
+
+async def test_call_with_no_udp_connects_by_ice_tcp(open_caller: OpenCaller) -> None:
+    caller = await open_caller()
+
+    await caller.call(query="?fault=no-udp")
+    caller.send("response.create")
+    await caller.packets(5)
+
+    assert re.search(r"a=candidate:\S+ 1 tcp .* typ host tcptype passive ufrag ", caller.answer)
+    assert caller.leg.stats().remote_address == re.sub(
+        r"(?s).* 1 tcp \d+ (\S+) (\d+) .*", r"\1:\2", caller.answer
+    )
 
 
 async def test_call_with_drop_loses_about_that_share_of_packets(open_caller: OpenCaller) -> None:
