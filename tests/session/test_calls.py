@@ -300,7 +300,7 @@ async def test_call_that_breaks_the_relay_says_so_and_leaves_nothing(
 
 
 async def test_call_whose_upstream_never_connects_ends_and_is_hung_up(staged: Staged) -> None:
-    stage = await staged(connect_timeout_s=0.5)
+    stage = await staged(connect_timeout_s=1.0)
     stage.far.connects.clear()
     browser = stage.browser()
     inbox = browser.channel()
@@ -424,7 +424,7 @@ async def test_call_whose_request_is_given_up_does_not_wait_for_ever(staged: Sta
 
 
 async def test_call_whose_client_never_connects_ends_and_is_hung_up(staged: Staged) -> None:
-    stage = await staged(connect_timeout_s=0.5)
+    stage = await staged(connect_timeout_s=1.0)
 
     call = await stage.open(stage.browser())
     snapshot = await stage.until_over(call)
@@ -504,7 +504,7 @@ async def test_call_whose_certificate_is_another_carries_nothing(stage: Stage) -
 
 
 async def test_call_at_its_longest_duration_ends_and_the_client_knows(staged: Staged) -> None:
-    stage = await staged(max_duration_s=0.4)
+    stage = await staged(max_duration_s=1.0)
     live = await stage.live()
 
     snapshot = await stage.until_over(live.call)
@@ -514,7 +514,7 @@ async def test_call_at_its_longest_duration_ends_and_the_client_knows(staged: St
 
 
 async def test_call_without_a_message_is_idle_and_one_with_is_not(staged: Staged) -> None:
-    stage = await staged(idle_timeout_s=0.4)
+    stage = await staged(idle_timeout_s=0.8)
     quiet, busy = await stage.live(), await stage.live()
 
     while stage.calls.live_count() == 2:
@@ -527,12 +527,12 @@ async def test_call_without_a_message_is_idle_and_one_with_is_not(staged: Staged
 
 
 async def test_call_without_a_channel_is_idle_without_packets(staged: Staged) -> None:
-    stage = await staged(idle_timeout_s=0.3)
+    stage = await staged(idle_timeout_s=0.5)
     browser = stage.browser()
     call = await stage.open(browser, data_bytes=None)
     await browser.connect(call.answer)
 
-    for sequence in range(30):
+    for sequence in range(50):
         browser.leg.send_rtp(RTP[:3] + bytes([sequence]) + RTP[4:])
         await asyncio.sleep(0.02)
     assert call.is_up
@@ -665,7 +665,6 @@ async def test_call_leaves_one_line_with_its_facts(stage: Stage, logs: Logs) -> 
         "client_first_packet",
     }
     assert all(ms >= 0 for ms in line["setup_ms"].values())
-    assert line["setup_ms"]["gather"] < 50
 
 
 async def test_calls_totals_keep_what_ended_calls_counted(stage: Stage) -> None:
@@ -683,6 +682,23 @@ async def test_calls_totals_keep_what_ended_calls_counted(stage: Stage) -> None:
     assert stage.counted.outcomes == ["completed"]
     assert len(stage.counted.setups) == 1
     assert 0 < stage.counted.setups[0] < 5
+
+
+async def test_calls_drops_are_counted_by_reason_and_kept(stage: Stage) -> None:
+    stage.far.connects.clear()
+    browser = stage.browser()
+    call = await stage.open(browser)
+    await browser.connect(call.answer)
+
+    browser.leg.send_rtp(RTP)
+    async with asyncio.timeout(5):
+        while not stage.calls.drop_totals().get("not_ready"):  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.01)
+    while_live = dict(stage.calls.drop_totals())
+    await stage.hang_up(call)
+
+    assert stage.calls.drop_totals()["not_ready"] >= while_live["not_ready"]
+    assert [snapshot.id for snapshot in stage.calls] == []
 
 
 async def test_calls_one_after_the_other_leave_nothing(stage: Stage) -> None:

@@ -125,7 +125,7 @@ async def test_simulator_that_fails_leaves_no_call(
 
 async def test_simulator_that_answers_nowhere_ends_the_call(staged: Staged) -> None:
     async with Simulator(SimulatorOptions(faults=Faults(fail=Fail.NO_ICE))) as url:
-        stage = await staged(url, connect_timeout_s=0.5)
+        stage = await staged(url, connect_timeout_s=1.0)
         browser = stage.browser()
         inbox = browser.channel()
 
