@@ -455,9 +455,11 @@ async def test_page_when_a_key_is_wanted_asks_for_it_and_keeps_it_in_the_tab(
 
     await far.page.get_by_role("button", name="Start call").click()
     await demo.shows("Call failed")
-    await expect(far.page.get_by_role("alert")).to_contain_text("Unknown key. Enter a relay key")
+    await expect(far.page.get_by_role("alert")).to_contain_text("This relay asks for a key.")
     await expect(key).to_be_focused()
     await key.fill("rk-test")
+    await far.page.get_by_role("button", name="Start call").click()
+    await expect(far.page.get_by_role("alert")).to_contain_text("Unknown key. Check the relay key")
     far.refusal = None
     await demo.start()
 

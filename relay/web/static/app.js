@@ -101,7 +101,8 @@ function finish(error) {
 function explain(error) {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof CallError && error.status === 401) {
-    notify(`${message} Enter a relay key under Session.`);
+    const given = byId("key").value.trim() !== "";
+    notify(given ? `${message} Check the relay key under Session.` : "This relay asks for a key. Enter it under Session.");
     tabs.select("tab-session");
     byId("key").focus();
   } else {
@@ -219,7 +220,7 @@ onSubmit("composer", () => {
   if (text) session?.write(text);
   byId("message").value = "";
 });
-onSubmit("panel-session", () => {
+onSubmit("settings", () => {
   const chosen = chosenSession();
   if (chosen) session?.send({ type: "session.update", session: { type: "realtime", ...chosen } });
 });

@@ -115,7 +115,7 @@ function share(part, whole) {
 export function showPath(place, groups) {
   const sections = groups.map(({ title, rows }) => {
     const pairs = rows.map(([name, value]) => make("div", "", make("dt", "", name), make("dd", "", value)));
-    return make("section", "", make("h3", "", title), make("dl", "", ...pairs));
+    return make("section", "", make("h2", "", title), make("dl", "", ...pairs));
   });
   place.replaceChildren(...sections);
 }
