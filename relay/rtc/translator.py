@@ -53,7 +53,7 @@ class Forwarder:
         """A protected packet of `size` bytes lies in the buffer."""
         source, target = self._source, self._target
         rx, tx = source.rx, target.tx
-        if rx is None or tx is None:
+        if rx is None:
             source.drops["not_ready"] += 1
             return
         LENGTH[0] = size
@@ -65,6 +65,9 @@ class Forwarder:
             return
         length = LENGTH[0]
         self._inbound_rtp(length)
+        if tx is None:  # unprotected all the same: libsrtp counts the wrap-arounds
+            source.drops["not_ready"] += 1
+            return
         if self._tap is not None:
             self._copy(length, is_rtcp=False)
         if srtp_protect(tx, DATA, LENGTH):
@@ -84,7 +87,11 @@ class Forwarder:
             source.drops["srtp_unauthentic"] += 1
             return
         length = LENGTH[0]
-        target.inbound.forwarded(source.inbound.receive_rtcp(VIEW[:length]))
+        reports = source.inbound.receive_rtcp(VIEW[:length])
+        if tx is None:
+            source.drops["not_ready"] += 1
+            return
+        target.inbound.forwarded(reports)
         if self._tap is not None:
             self._copy(length, is_rtcp=True)
         if srtp_protect_rtcp(tx, DATA, LENGTH):
@@ -101,11 +108,14 @@ class Forwarder:
     def _copy(self, length: int, *, is_rtcp: bool) -> None:
         tap = self._tap
         assert tap is not None
+        packet = bytes(VIEW[:length])
         try:
-            tap(self._direction, is_rtcp, bytes(VIEW[:length]))
+            tap(self._direction, is_rtcp, packet)
         except Exception:
             self._tap = None
             log.exception("tap.removed", direction=self._direction)
+        VIEW[:length] = packet  # a tap may have sent something itself
+        LENGTH[0] = length
 
     def _count(self, error: OSError) -> None:
         reason = "socket_full" if isinstance(error, BlockingIOError) else "send_failed"
