@@ -7,6 +7,7 @@ raise without harm.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -51,7 +52,9 @@ class LegState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LegStats:
-    """A snapshot. Times in seconds; `drops` by reason; the pair as (local type, remote type)."""
+    """A snapshot. Times in seconds; `drops` by reason; the pair as (local type, remote type) and
+    the `transport` of its wire. `ice_s` is until the first pair was selected, `dtls_s` from there
+    until the handshake was over; None where it was not reached."""
 
     state: LegState
     packets_received: int
@@ -66,6 +69,9 @@ class LegStats:
     drops: dict[str, int]
     remote_address: str | None
     pair_types: tuple[str, str] | None
+    transport: str | None
+    ice_s: float | None
+    dtls_s: float | None
     srtp_profile: str | None
 
 
@@ -92,6 +98,8 @@ class Leg:
         self.on_state: Callable[[LegState, str], None] | None = None
         self.on_channel: Callable[[Channel], None] | None = None
         self._contact_lost = False
+        self._ice_s: float | None = None
+        self._dtls_s: float | None = None
         self._offers = offers
         self._sockets = sockets
         self._certificate = certificate
@@ -145,12 +153,14 @@ class Leg:
             raise LegFailed(self.name, "closed")
         assert self.state is LegState.NEW, "a leg connects once"
         self._set_state(LegState.CONNECTING, "")
-        phase = "ice"
+        phase, started = "ice", time.monotonic()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ice.connect(remote)
-                phase = "dtls"
+                phase, found = "dtls", time.monotonic()
+                self._ice_s = found - started
                 await self._connect_dtls(remote)
+                self._dtls_s = time.monotonic() - found
                 if sctp is not None:
                     await self._sctp.connect(sctp)
         except TimeoutError:
@@ -316,6 +326,9 @@ class Leg:
             drops=dict(self.drops),
             remote_address=f"{pair.address[0]}:{pair.address[1]}" if pair else None,
             pair_types=(pair.local_type, pair.remote_type) if pair else None,
+            transport=pair.wire.transport if pair else None,
+            ice_s=self._ice_s,
+            dtls_s=self._dtls_s,
             srtp_profile=self._dtls.profile if self._dtls.srtp else None,
         )
 
