@@ -38,6 +38,8 @@ class Track:
     section: MediaSection
     codecs: tuple[Codec, ...]
     ssrc: int
+    rtx_ssrc: int | None = None
+    """Of our retransmissions (RFC 4588), where the last codec is rtx."""
 
     @property
     def sends(self) -> bool:
@@ -56,8 +58,11 @@ class Negotiation:
     """What the client takes; 0 for any size, and where there are no data channels."""
 
 
-def read_offer(text: str, *, audio_ssrc: int, video_ssrc: int | None) -> Negotiation:
-    """Raises RejectedError with OpenAI's messages. `video_ssrc` None refuses video."""
+def read_offer(text: str, *, audio_ssrc: int, video_ssrcs: tuple[int, int] | None) -> Negotiation:
+    """Raises RejectedError with OpenAI's messages.
+
+    `video_ssrcs` are those of the video and of its retransmissions; None refuses video.
+    """
     if not text.endswith("\n"):  # as Pion's parser: a trimmed offer ends in the middle of a line
         raise _invalid("Failed to parse offer: failed to unmarshal SDP: EOF")
     try:
@@ -74,7 +79,7 @@ def read_offer(text: str, *, audio_ssrc: int, video_ssrc: int | None) -> Negotia
     return Negotiation(
         offer=offer,
         audio=Track(audio, codecs, audio_ssrc),
-        video=_video_track(offer, video_ssrc),
+        video=_video_track(offer, video_ssrcs),
         max_message_bytes=offer.sctp.max_message_size if offer.sctp else 0,
     )
 
@@ -107,12 +112,20 @@ def _invalid(message: str) -> RejectedError:
     return RejectedError(message, code="invalid_offer")
 
 
-def _video_track(offer: Description, ssrc: int | None) -> Track | None:
+def _video_track(offer: Description, ssrcs: tuple[int, int] | None) -> Track | None:
+    """VP8 and its retransmissions: a relay's replay protection drops repeated packets, rtx ones
+    are no repetition."""
     section = offer.section("video")
-    if section is None or section.rejected or ssrc is None:
+    if section is None or section.rejected or ssrcs is None:
         return None
-    codecs = _common(section, ("VP8",))
-    return Track(section, codecs[:1], ssrc) if codecs else None
+    vp8 = _common(section, ("VP8",))[:1]
+    if not vp8:
+        return None
+    apt = f" apt={vp8[0].payload_type}"
+    rtx = [
+        c for c in _common(section, ("RTX",)) if f"a=fmtp:{c.payload_type}{apt}" in section.lines
+    ]
+    return Track(section, (*vp8, *rtx[:1]), ssrcs[0], ssrcs[1] if rtx else None)
 
 
 def _common(section: MediaSection, names: Sequence[str]) -> tuple[Codec, ...]:
@@ -155,6 +168,9 @@ def _track_lines(track: Track, transport: Transport) -> list[str]:
         msid = f"msid:{STREAM_ID} {section.kind}"
         ssrc = f"a=ssrc:{track.ssrc}"
         lines += [f"{ssrc} cname:{CNAME}", f"{ssrc} {msid}", f"a={msid}"]
+        if track.rtx_ssrc is not None:
+            lines.append(f"a=ssrc-group:FID {track.ssrc} {track.rtx_ssrc}")
+            lines.append(f"a=ssrc:{track.rtx_ssrc} cname:{CNAME}")
     return [*lines, f"a={_MIRRORED[section.direction]}"]
 
 
@@ -163,7 +179,10 @@ def _codec_lines(codec: Codec, section: MediaSection) -> list[str]:
     lines = [f"a=rtpmap:{codec.payload_type} {codec.name}/{codec.clock_rate}{channels}"]
     if codec.name.lower() == "opus":
         lines.append(f"a=fmtp:{codec.payload_type} {_OPUS_FMTP}")
-    if section.kind == "video":
+    if codec.name.lower() == "rtx":
+        prefix = f"a=fmtp:{codec.payload_type} "
+        lines += [line for line in section.lines if line.startswith(prefix)]
+    if codec.name.upper() == "VP8":
         offered = (f"a=rtcp-fb:{codec.payload_type} {feedback}" for feedback in _VIDEO_FEEDBACK)
         lines += [line for line in offered if line in section.lines]
     return lines

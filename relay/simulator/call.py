@@ -154,7 +154,7 @@ class Call:
         now = self._loop.time()
         if self.reporter is not None:
             self.reporter.receive(packet, now)
-        if self.video is not None and rtp.payload_type(packet) == self.video.payload_type:
+        if self.video is not None and rtp.payload_type(packet) in self.video.payload_types:
             self.video.receive_rtp(packet)
         else:
             self.actor.receive_rtp(packet, now)

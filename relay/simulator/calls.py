@@ -81,7 +81,9 @@ class Calls:
         negotiation = read_offer(
             ask.offer,
             audio_ssrc=secrets.randbits(32),
-            video_ssrc=secrets.randbits(32) if self.options.video else None,
+            video_ssrcs=(
+                (secrets.randbits(32), secrets.randbits(32)) if self.options.video else None
+            ),
         )
         await self._voices.prepare(negotiation.audio.codecs[0].name)
         call, transport = await self._open(ask, session, negotiation)
@@ -163,8 +165,8 @@ class Calls:
             video = negotiation.video
             streams.append(_stream(video))
             call.video = VideoEcho(
-                video.codecs[0].payload_type,
-                video.ssrc,
+                [codec.payload_type for codec in video.codecs],
+                (video.ssrc, video.rtx_ssrc or 0),
                 send_rtp=call.send_rtp,
                 send_rtcp=call.leg.send_rtcp,
             )

@@ -18,7 +18,7 @@ LITE = replace(OURS, setup=Setup.ACTIVE, ice_lite=True)
 
 
 def answer_to(offer: str, *, video: bool = False) -> str:
-    negotiation = read_offer(offer, audio_ssrc=11, video_ssrc=22 if video else None)
+    negotiation = read_offer(offer, audio_ssrc=11, video_ssrcs=(22, 33) if video else None)
     return render_answer(negotiation, LITE, session_id=7)
 
 
@@ -99,7 +99,10 @@ def test_video_when_allowed_is_answered_with_vp8_and_the_feedback_we_can_give() 
     video = Description.parse(answer).section("video")
     assert video is not None
     assert not video.rejected
-    assert [codec.name for codec in video.codecs.values()] == ["VP8"]
+    vp8, rtx = video.codecs.values()
+    assert (vp8.name, rtx.name) == ("VP8", "rtx")
+    assert f"a=fmtp:{rtx.payload_type} apt={vp8.payload_type}" in video.lines
+    assert "a=ssrc-group:FID 22 33" in video.lines
     feedback = [line.partition(" ")[2] for line in video.lines if line.startswith("a=rtcp-fb")]
     assert feedback == ["nack", "nack pli", "ccm fir"]
     assert "a=ssrc:22 cname:realtimeapi" in video.lines

@@ -11,18 +11,22 @@ from hypothesis import strategies as st
 from relay.core import rtp
 from relay.simulator.video import VideoEcho
 
-SOURCE, OURS = 0xAAAA0001, 0xBBBB0002
+SOURCE, OURS, OUR_RTX = 0xAAAA0001, 0xBBBB0002, 0xBBBB0003
 
 
 def echo() -> tuple[VideoEcho, list[bytes], list[bytes]]:
     media: list[bytes] = []
     control: list[bytes] = []
-    return VideoEcho(96, OURS, send_rtp=media.append, send_rtcp=control.append), media, control
+    return (
+        VideoEcho([96, 97], [OURS, OUR_RTX], send_rtp=media.append, send_rtcp=control.append),
+        media,
+        control,
+    )
 
 
-def packet(*, extension: bytes = b"", payload: bytes = b"frame") -> bytes:
+def packet(*, extension: bytes = b"", payload: bytes = b"frame", payload_type: int = 96) -> bytes:
     first = 0x90 if extension else 0x80
-    header = struct.pack("!BBHLL", first, 0x80 | 96, 77, 9000, SOURCE)
+    header = struct.pack("!BBHLL", first, 0x80 | payload_type, 77, 9000, SOURCE)
     if extension:
         header += struct.pack("!HH", 0xBEDE, len(extension) // 4) + extension
     return header + payload
@@ -38,6 +42,18 @@ def test_echo_keeps_number_time_and_marker_and_changes_the_source() -> None:
     assert (rtp.sequence(came_back), rtp.timestamp(came_back)) == (77, 9000)
     assert rtp.marker(came_back)
     assert came_back[12:] == b"frame"
+
+
+def test_echo_of_a_retransmission_is_a_retransmission() -> None:
+    video, media, control = echo()
+
+    video.receive_rtp(packet(payload_type=97, payload=b"\x00\x4dframe"))
+    video.receive_rtcp(struct.pack("!BBHLL", 0x81, 206, 2, 5, OURS))
+
+    (came_back,) = media
+    assert (rtp.ssrc(came_back), rtp.payload_type(came_back)) == (OUR_RTX, 97)
+    assert came_back[12:] == b"\x00\x4dframe"  # the number of the original is the echo's too
+    assert control == [], "the source of the video itself is not known yet"
 
 
 @pytest.mark.parametrize("kind", [205, 206])
