@@ -28,6 +28,10 @@ window.far = {
   say(events) {
     for (const event of events) this.channel.send(typeof event === "string" ? event : JSON.stringify(event));
   },
+  async packets() {
+    const stats = [...(await this.pc.getStats()).values()];
+    return stats.find(({ type }) => type === "inbound-rtp")?.packetsReceived ?? 0;
+  },
   play(loud) {
     this.loudness.gain.value = loud ? 0.3 : 0;
     return performance.now();

@@ -70,6 +70,11 @@ class Signalling:
         await self.page.route("**/v1/realtime/calls*", self._answer)
         await self.page.route("**/v1/realtime/calls/*/hangup", self._hang_up)
 
+    async def packets(self) -> int:
+        """How many RTP packets the far end has received."""
+        count: int = await self.page.evaluate("far.packets()")
+        return count
+
     async def close(self) -> None:
         """Leaves the page, so that it holds no connection, and lets go what was not answered."""
         await self.page.goto("about:blank")

@@ -239,6 +239,18 @@ async def test_mute_when_the_sample_speaks_keeps_it_off_the_line(
     await demo.loud("you")
 
 
+async def test_sample_voice_between_phrases_sends_silence(demo: DemoPage, far: Signalling) -> None:
+    await demo.start()
+    await demo.loud("you")
+    await demo.quiet("you")
+
+    before = await far.packets()
+    await far.page.wait_for_timeout(1000)
+
+    # 50 a second; a server that gets none hears no end of the phrase.
+    assert await far.packets() - before > 25
+
+
 async def test_interrupt_when_the_answer_is_made_and_played_stops_both(
     demo: DemoPage, far: Signalling
 ) -> None:
