@@ -82,12 +82,10 @@ async def test_agents_sdk_when_the_caller_speaks_into_the_answer_it_is_cut_short
     await page.evaluate(f"connect('{demo_server.url}', {watch.CHIME})")
 
     long_answer = await watch.chime(page, nth=2)
-    interrupted = await watch.event(page, "sdk.audio_interrupted")
+    cleared = await watch.event(page, "output_audio_buffer.cleared")
 
     third = await watch.event(page, "input_audio_buffer.speech_started", nth=3)
-    assert third["at"] > long_answer
-    assert interrupted["at"] >= third["at"]
-    cleared = await watch.event(page, "output_audio_buffer.cleared")
+    assert long_answer < third["at"] <= cleared["at"]
     after = await watch.event(page, "input_audio_buffer.speech_stopped", nth=3)
     quiet = await watch.heard(page, cleared["at"] + STOPS_WITHIN_MS, after["at"])
     assert not any(window.audible for window in quiet)

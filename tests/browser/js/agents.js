@@ -20,7 +20,6 @@ window.connect = async (relay, tones) => {
   const agent = new RealtimeAgent({ name: "Guide", instructions: "Answer in one sentence." });
   window.session = new RealtimeSession(agent, { transport });
   session.on("transport_event", (event) => note(event.type, { event }));
-  session.on("audio_interrupted", () => note("sdk.audio_interrupted"));
   session.on("agent_end", (_context, _agent, output) => note("sdk.agent_end", { output }));
   session.on("error", ({ error }) => note("sdk.error", { error: String(error?.message ?? error) }));
   transport.on("connection_change", (status) => note(`sdk.${status}`));
