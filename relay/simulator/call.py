@@ -48,6 +48,8 @@ class CallFacts:
     model: str
     faults: Faults
     connect_timeout_s: float
+    has_channel: bool = True
+    """Whether the offer had data channels: without, nobody waits for the events."""
 
 
 class Call:
@@ -198,6 +200,8 @@ class Call:
             sideband.send(text)
         if self._channel is not None and self._channel.state == "open":
             self._send_on(self._channel, text)
+        elif not self.facts.has_channel:
+            return
         elif len(self._waiting) < MAX_WAITING_EVENTS:
             self._waiting.append(text)
         else:

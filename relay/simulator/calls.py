@@ -131,6 +131,7 @@ class Calls:
             model=ask.model,
             faults=ask.faults,
             connect_timeout_s=self.options.connect_timeout_s,
+            has_channel=negotiation.offer.sctp is not None,
         )
         call = Call(facts, leg)
         call.new_id = new_id

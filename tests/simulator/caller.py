@@ -76,12 +76,18 @@ class Caller:
             return response.status, await response.text(), response.headers
 
     async def call(
-        self, offer: str = CHROME, query: str = "", *, dcid: int | None = None, size: int = 262144
+        self,
+        offer: str = CHROME,
+        query: str = "",
+        *,
+        dcid: int | None = None,
+        size: int = 262144,
+        opens_channel: bool = True,
     ) -> None:
         """Calls and waits until media and events may flow."""
-        channel = self.leg.create_channel("any-label", negotiated_id=dcid)
-        self.channel = channel
-        channel.on_message = self._receive_event
+        if opens_channel:
+            self.channel = self.leg.create_channel("any-label", negotiated_id=dcid)
+            self.channel.on_message = self._receive_event
         self.leg.on_rtp = self._receive_rtp
         self.leg.on_rtcp = self._receive_rtcp
         self.leg.on_state = lambda state, _: (
@@ -93,7 +99,7 @@ class Caller:
         offered = Description.parse(offer)
         answered = Description.parse_answer(self.answer, offered)
         await self.leg.connect(answered.transport, answered.sctp, timeout_s=TIMEOUT_S)
-        if answered.sctp:
+        if opens_channel:
             await self.event("session.created")
 
     def send(self, type_: str, **fields: Any) -> None:

@@ -19,6 +19,7 @@ from relay.core import rtcp, rtp
 from relay.core.sdp import Description
 from relay.rtc import IceOptions, LegFailed, LegState, Sockets
 from relay.simulator import Faults, Simulator, SimulatorOptions
+from relay.simulator.call import MAX_WAITING_EVENTS
 from relay.simulator.calls import CallAsk, Calls
 from relay.simulator.load import MARK
 from relay.simulator.voices import Voices
@@ -258,6 +259,64 @@ async def test_call_with_no_udp_connects_by_ice_tcp(open_caller: OpenCaller) -> 
     assert caller.leg.stats().remote_address == re.sub(
         r"(?s).* 1 tcp \d+ (\S+) (\d+) .*", r"\1:\2", caller.answer
     )
+
+
+@pytest.mark.parametrize("faults", ["", "no-ice"])
+async def test_call_that_nobody_connects_to_is_freed_in_time(
+    open_caller: OpenCaller, simulator: Simulator, faults: str
+) -> None:
+    simulator.options = replace(
+        simulator.options, connect_timeout_s=0.1, faults=Faults.parse(faults)
+    )
+    caller = await open_caller()
+
+    status, _, _ = await caller.post(await caller.offer())
+    await until_no_calls(simulator)
+
+    assert status == 201
+
+
+async def test_call_is_hung_up_while_it_still_connects(
+    open_caller: OpenCaller, simulator: Simulator
+) -> None:
+    caller = await open_caller()
+    _, _, headers = await caller.post(await caller.offer())
+    caller.call_id = headers["Location"].rpartition("/")[2]
+
+    assert await caller.hang_up() == 200
+
+    await until_no_calls(simulator)
+
+
+async def test_call_without_data_channels_goes_on_without_events(
+    open_caller: OpenCaller,
+) -> None:
+    audio_alone = replaced(CHROME.partition("m=application")[0], "BUNDLE 0 1", "BUNDLE 0")
+    caller = await open_caller()
+    await caller.call(audio_alone, opens_channel=False)
+    url = f"{caller.url}/realtime?call_id={caller.call_id}"
+
+    async with caller.http.ws_connect(url) as sideband:
+        for _ in range(MAX_WAITING_EVENTS + 1):
+            await sideband.send_str("{}")
+        for _ in range(MAX_WAITING_EVENTS + 1):
+            await sideband.receive_json(timeout=TIMEOUT_S)
+
+    assert await caller.hang_up() == 200
+
+
+async def test_call_whose_channel_never_opens_is_ended_with_a_bounded_queue(
+    open_caller: OpenCaller, simulator: Simulator
+) -> None:
+    caller = await open_caller()
+    await caller.call(opens_channel=False)
+    url = f"{caller.url}/realtime?call_id={caller.call_id}"
+
+    async with caller.http.ws_connect(url) as sideband:
+        for _ in range(MAX_WAITING_EVENTS):  # session.created waits, too
+            await sideband.send_str("{}")
+
+        await until_no_calls(simulator)
 
 
 async def test_call_with_drop_loses_about_that_share_of_packets(open_caller: OpenCaller) -> None:
