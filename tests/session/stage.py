@@ -203,7 +203,7 @@ class FarEnd:
                 return response
         text, session = await _read(request)
         call = self._new_call(text, session)
-        negotiation = read_offer(text, audio_ssrc=1, video_ssrc=2)
+        negotiation = read_offer(text, audio_ssrc=1, video_ssrcs=(2, 3))
         ours = replace(await call.leg.gather(), setup=self.setup)
         answer = render_answer(negotiation, ours, session_id=7)
         if self.max_message_bytes is not None:
