@@ -180,13 +180,15 @@ class Bench:
         async with self._relay_chain() as (relay, _, client):
             await self._one_after_another(client, relay, plan.churn_warm_up)
             before = await self._settled(relay, None)
-            result = await self._one_after_another(client, relay, plan.churn_calls)
-            after = await self._settled(relay, before)
+            first_half = await self._one_after_another(client, relay, plan.churn_calls // 2)
+            halfway = await self._settled(relay, before)
+            second_half = await self._one_after_another(client, relay, plan.churn_calls // 2)
             self.found.churn = {
-                **result,
                 "calls": plan.churn_calls,
+                "halves": [first_half, second_half],
                 "before": before,
-                "after": after,
+                "halfway": halfway,
+                "after": await self._settled(relay, before),
             }
 
     async def _settled(self, relay: chains.Server, before: dict[str, Any] | None) -> dict[str, Any]:

@@ -167,7 +167,8 @@ def _churn(found: Measurements, plan: Plan) -> Iterator[Figure]:
             yield Figure(full_name, "", left, target, note)
         else:
             growth = after["rss_mb"] - before["rss_mb"]
-            note = f"{before['rss_mb']:.1f} → {after['rss_mb']:.1f} MB"
+            sizes = (f"{held['rss_mb']:.1f}" for held in (before, churn["halfway"], after))
+            note = f"{' → '.join(sizes)} MB: before, after one half, after the other"
             yield Figure(full_name, "MB", growth, target, note)
 
 

@@ -222,7 +222,7 @@ def a_run() -> Measurements:
         },
         empty={"relay": footprint(40.0)},
         posts={"idle": [{"p50": 2.0, "p95": 9.0}, {"p50": 3.0, "p95": 5.0, "count": 30}]},
-        churn={"calls": 10, "before": before, "after": after},
+        churn={"calls": 10, "before": before, "halfway": before, "after": after},
     )
 
 
