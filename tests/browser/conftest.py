@@ -97,4 +97,6 @@ def demo_server(shared_server: server.Server) -> Iterator[server.Server]:
     shared_server.wait_until_idle()  # the last test's browser is gone; its call must be, too
     since = shared_server.log.stat().st_size
     yield shared_server
-    print(shared_server.logged(since))
+    logged = shared_server.logged(since)
+    print(logged)
+    assert '"level": "error"' not in logged, "the relay or the simulator ran into a defect"
