@@ -353,5 +353,6 @@ def _ice(
         client_filter,
         allow_private=offers or options.allow_private_candidates,
         limit=options.max_remote_candidates,
+        own=sockets.own_addresses,
     )
     return FullIceTransport(sockets, drops, shared=not offers, accepts=accepts)

@@ -7,7 +7,7 @@ the checks that it sends itself (RFC 8445 §7.3.1.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from relay.core.candidate import Candidate
@@ -19,10 +19,13 @@ _METADATA = frozenset(
 """Of Azure, Alibaba, AWS and Google; the usual 169.254.169.254 is link-local."""
 
 
-def client_filter(*, allow_private: bool, limit: int) -> Callable[[Candidate], bool]:
+def client_filter(
+    *, allow_private: bool, limit: int, own: Collection[str] = ()
+) -> Callable[[Candidate], bool]:
     """A predicate for one generation of one leg; it takes `limit` candidates at the most.
 
-    `allow_private` for peers that the operator chose (the upstream) and where he says so.
+    `allow_private` for peers that the operator chose (the upstream) and where he says so; without
+    it the relay's `own` addresses, and what else listens there, are not checked either.
     """
     taken = 0
 
@@ -31,6 +34,8 @@ def client_filter(*, allow_private: bool, limit: int) -> Callable[[Candidate], b
         if taken >= limit or candidate.component != 1 or not candidate.port:
             return False
         if not is_reachable(candidate.address, allow_private=allow_private):
+            return False
+        if not allow_private and str(_embedded(ip_address(candidate.address))) in own:
             return False
         taken += 1
         return True

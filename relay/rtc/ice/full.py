@@ -131,7 +131,7 @@ class FullIceTransport(IceTransport):
         agent = Agent(self, self.drops, controlling=not self._shared, accepts=self._accepts())
         if self._shared:
             self._sockets.registry.register(agent.ufrag, agent)
-            if self._sockets.options.policy == "all":
+            if self._sockets.options.client_policy == "all":
                 for wire in self._sockets.shared:
                     agent.add_wire(wire, self._sockets.candidate_of(wire))
         for relayed in self._relayed:
@@ -183,13 +183,14 @@ class FullIceTransport(IceTransport):
 
     async def _allocate(self, server: IceServer) -> None:
         options = self._sockets.options
+        policy = options.client_policy if self._shared else options.upstream_policy
         wire = await TurnWire.allocate(
             server,
             self._sockets.drops,
             self,
             self,
             ca=options.turn_ca,
-            hide_related=options.policy == "relay",
+            hide_related=policy == "relay",
         )
         self._owned.append(wire)
         self._relayed.append(wire)
@@ -203,7 +204,7 @@ class FullIceTransport(IceTransport):
         """A UDP socket for each version of the Internet Protocol that the peer speaks, and a
         connection to each of its passive TCP candidates, a moment later."""
         options = self._sockets.options
-        if options.policy == "relay":
+        if options.upstream_policy == "relay":
             return
         if options.upstream_transport != "tcp":
             for version in _versions(candidates):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from binascii import crc32
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
 
 from relay.core.candidate import Candidate
@@ -24,29 +26,35 @@ from relay.rtc.ice.wire import Receiver, Wire
 _HOST_TYPE_PREFERENCE = 126  # RFC 8445 §5.1.2.1
 _TCP_TYPE_PREFERENCE = 90  # what libwebrtc gives its own
 
+Policy = Literal["all", "relay"]
+"""RTCIceTransportPolicy (W3C WebRTC §4.2.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class IceOptions:
-    """`udp_port`: one port for all client legs, 0 = any free one. `tcp_port`: passive ICE-TCP for
-    client legs, None = off, 0 = any. `bind`: addresses or interfaces. `public_addresses`: what a
-    NAT 1:1 shows the world, advertised before the local addresses. `upstream_transport`: what
-    upstream legs try; auto is UDP first and TCP a moment later. `proxy`: the URL (http, socks5)
-    that TCP to the upstream goes through. `client_servers`, `upstream_servers`: STUN and TURN for
-    each leg; `policy` relay uses nothing but TURN; `turn_ca` verifies turns: servers, the system's
+    """`udp_port`: one port for all client legs, 0 = any free one, a range: its first free one.
+    `tcp_port`: passive ICE-TCP for client legs, None = off, 0 = any. `bind`: addresses or
+    interfaces. `public_addresses`: what a NAT 1:1 shows the world, advertised before the bound
+    addresses, or instead of them without `advertise_bound`. `upstream_transport`: what upstream
+    legs try; auto is UDP first and TCP a moment later. `proxy`: the URL (http, socks5) that TCP to
+    the upstream goes through. `client_servers`, `upstream_servers`: STUN and TURN for each leg; a
+    policy of relay uses nothing but TURN on it; `turn_ca` verifies turns: servers, the system's
     authorities where None.
     """
 
-    udp_port: int = 0
+    udp_port: int | range = 0
     tcp_port: int | None = None
     bind: tuple[str, ...] = ()
     public_addresses: tuple[str, ...] = ()
+    advertise_bound: bool = True
     allow_private_candidates: bool = False
     max_remote_candidates: int = 50
     upstream_transport: Literal["auto", "udp", "tcp"] = "auto"
     proxy: str | None = field(default=None, repr=False)
     client_servers: tuple[IceServer, ...] = ()
     upstream_servers: tuple[IceServer, ...] = ()
-    policy: Literal["all", "relay"] = "all"
+    client_policy: Policy = "all"
+    upstream_policy: Policy = "all"
     turn_ca: ssl.SSLContext | None = None
     consent: ConsentTiming = DEFAULT_TIMING
 
@@ -63,10 +71,15 @@ class Sockets:
         self._candidates: tuple[Candidate, ...] = ()
         self._reflexive_task: asyncio.Task[None] | None = None
         self.reflexive: Reflexive | None = None
+        self.own_addresses: frozenset[str] = frozenset()
+        """This host's, bound or not, and those that lead to it."""
 
     def open(self) -> None:
         """Binds the shared sockets, in the running loop. Raises OSError that names the address."""
-        addresses = select(host_addresses(), self.options.bind)
+        found = host_addresses()
+        addresses = select(found, self.options.bind)
+        hosts = [*(a.host for a in (*found, *addresses)), *self.options.public_addresses]
+        self.own_addresses = frozenset(str(ip_address(host)) for host in hosts)
         if not addresses:
             raise OSError("ice.bind names no address of this host")
         try:
@@ -78,17 +91,22 @@ class Sockets:
             raise
         self._candidates = self._advertise(addresses)
         stun_servers = [s for s in self.options.client_servers if s.scheme == "stun"]
-        if stun_servers and self.options.policy == "all":
+        if stun_servers and self.options.client_policy == "all":
             self.reflexive = Reflexive(self._shared, stun_servers)
             self._reflexive_task = asyncio.ensure_future(self.reflexive.run())
 
     def _open_udp(self, addresses: Sequence[LocalAddress]) -> None:
-        port = self.options.udp_port
-        for address in addresses:
-            with _naming("UDP", address.host, port):
-                wire = SharedUdpWire(open_udp(address.host, port), self.drops, self.registry)
-            self._shared.append(wire)
-            port = wire.local[1]
+        wanted = self.options.udp_port
+        ports = wanted if isinstance(wanted, range) else (wanted,)
+        for port in ports:
+            try:
+                socks = _open_all_udp(addresses, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or port == ports[-1]:
+                    raise
+                continue
+            self._shared = [SharedUdpWire(sock, self.drops, self.registry) for sock in socks]
+            return
 
     def _open_tcp(self, addresses: Sequence[LocalAddress], port: int) -> None:
         for address in addresses:
@@ -98,7 +116,10 @@ class Sockets:
             port = listener.local[1]
 
     def _advertise(self, addresses: Sequence[LocalAddress]) -> tuple[Candidate, ...]:
-        hosts = list(dict.fromkeys([*self.options.public_addresses, *(a.host for a in addresses)]))
+        public, bound = self.options.public_addresses, [address.host for address in addresses]
+        if public and not self.options.advertise_bound:
+            bound = []
+        hosts = list(dict.fromkeys([*public, *bound]))
         preferences = range(len(hosts), 0, -1)
         found = [host_candidate(h, self.port, p) for h, p in zip(hosts, preferences, strict=True)]
         if self._listeners:
@@ -120,7 +141,7 @@ class Sockets:
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """What client legs are told at once, the best first."""
-        if self.options.policy == "relay":
+        if self.options.client_policy == "relay":
             return ()
         return self._candidates + (self.reflexive.candidates if self.reflexive else ())
 
@@ -152,6 +173,21 @@ class Sockets:
             wire.close()
         self._listeners.clear()
         self._shared.clear()
+
+
+def _open_all_udp(addresses: Sequence[LocalAddress], port: int) -> list[socket.socket]:
+    """One socket an address, all with one port number. Raises OSError, leaving none open."""
+    socks: list[socket.socket] = []
+    try:
+        for address in addresses:
+            with _naming("UDP", address.host, port):
+                socks.append(open_udp(address.host, port))
+            port = socks[-1].getsockname()[1]
+    except OSError:
+        for sock in socks:
+            sock.close()
+        raise
+    return socks
 
 
 @contextlib.contextmanager
