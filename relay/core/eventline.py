@@ -1,0 +1,255 @@
+"""One event as one line of `events.jsonl`, and back, to the last character.
+
+`{"seq":0,"at":"2026-01-31T12:00:00.000000Z","direction":"up","event":…,"prev":"…","hash":"…"}`
+
+`event` is the message itself where that is JSON on one line. What is not JSON, or not on one line,
+or nested too deeply to be read everywhere, is a JSON string, and `"as":"text"` stands before it;
+bytes are a base64 string with `"as":"base64"`. Long base64 inside of the message (audio, images) is
+taken out: `"moved":[{"at":…,"chars":…,"sha256":"…"}]` before `event` says at which character of
+what is written as `event` how many characters of base64 belong, and the SHA-256 of the bytes they
+stand for, which is the name of the file that has them. In their place stands nothing. So the same
+audio is kept once, however often it is sent.
+
+A direction of `null` is the relay's own: an event that names what the record lacks, or its end.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from relay.core.ids import Direction
+
+Message = str | bytes
+
+MIN_MOVED_CHARS: Final = 4096
+"""Shorter base64 stays in its line; a multiple of 4."""
+
+MAX_DEPTH: Final = 100
+MAX_JSON_CHARS: Final = 1 << 20
+"""Longer messages (base64 left out) are kept as text, unparsed."""
+
+_STEP: Final = 1 << 16
+"""Base64 is looked at in portions: other threads come in between them. A multiple of 4."""
+
+_DATA_URL: Final = "base64,"
+_PREFIX: Final = re.compile(
+    rb'"seq":(\d{1,15}),"at":"([0-9TZ:.\-]{27})","direction":(null|"up"|"down")'
+    rb'(?:,"as":"(text|base64)")?(?:,"moved":(\[[^\]]{1,1000000}\]))?,"event":'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Base64 that was taken out of a message: `chars` characters for the bytes in `data`."""
+
+    at: int
+    chars: int
+    sha256: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A message as a line's members have it, and what was taken out of it."""
+
+    members: bytes = field(repr=False)
+    moved: tuple[Moved, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A line as it was read. `message` is what was sent, verbatim."""
+
+    sequence: int
+    at: datetime
+    direction: Direction | None
+    message: Message = field(repr=False)
+
+
+class MalformedLine(ValueError):  # named by the situation
+    """The line is sealed but says nothing that can be read; or its moved bytes are not its own."""
+
+
+FindMoved = Callable[[str], bytes]
+"""The bytes of a SHA-256. Raises LookupError or OSError."""
+
+
+def encode(sequence: int, at: datetime, direction: Direction | None, message: Message) -> Encoded:
+    """Writes a message down; `at` is aware."""
+    kind: Literal["text", "base64"] | None
+    if isinstance(message, bytes):
+        kind, value = "base64", f'"{binascii.b2a_base64(message, newline=False).decode()}"'
+    else:
+        kind, value = None, message
+    moved: tuple[Moved, ...] = ()
+    if len(value) >= MIN_MOVED_CHARS:
+        value, moved = _move(value)
+    if kind is None and not _is_plain(value):
+        kind, moved = "text", ()
+        assert isinstance(message, str)
+        value = json.dumps(message)
+    prefix = [f'"seq":{sequence},"at":"{_render(at)}"']
+    prefix.append(f'"direction":"{direction}"' if direction else '"direction":null')
+    if kind:
+        prefix.append(f'"as":"{kind}"')
+    if moved:
+        told = [{"at": part.at, "chars": part.chars, "sha256": part.sha256} for part in moved]
+        prefix.append(f'"moved":{json.dumps(told, separators=(",", ":"))}')
+    prefix.append(f'"event":{value}')
+    return Encoded(",".join(prefix).encode(), moved)
+
+
+def decode(members: bytes, find: FindMoved) -> Recorded:
+    """Reads what `encode` wrote. Raises MalformedLine, and what `find` raises."""
+    match = _PREFIX.match(members)
+    if match is None:
+        raise MalformedLine("it has not the members of an event")
+    sequence, at, direction, kind, moved = match.groups()
+    try:
+        value = members[match.end() :].decode()
+        if moved:
+            value = _put_back(value, json.loads(moved), find)
+        return Recorded(
+            sequence=int(sequence),
+            at=datetime.fromisoformat(at.decode()),
+            direction=_DIRECTIONS[direction],
+            message=_message(value, kind),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise MalformedLine(str(error)) from error
+
+
+def moved_of(members: bytes) -> tuple[str, ...]:
+    """The SHA-256 of all that was taken out of a line."""
+    match = _PREFIX.match(members)
+    if match is None or match[5] is None:
+        return ()
+    return tuple(re.findall(r'"sha256":"([0-9a-f]{64})"', match[5].decode()))
+
+
+_DIRECTIONS: Final[dict[bytes, Direction | None]] = {
+    b"null": None,
+    b'"up"': "up",
+    b'"down"': "down",
+}
+
+
+def _render(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _message(value: str, kind: bytes | None) -> Message:
+    if kind is None:
+        return value
+    text = json.loads(value)
+    if not isinstance(text, str):
+        raise MalformedLine("its text is no string")
+    return text if kind == b"text" else binascii.a2b_base64(text, strict_mode=True)
+
+
+# JSON that may stand in a line as it came
+
+
+def _is_plain(text: str) -> bool:
+    if len(text) > MAX_JSON_CHARS or "\n" in text or "\r" in text or not text:
+        return False
+    try:
+        text.encode()
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    # Counting is quick, and enough nearly always.
+    return text.count("{") + text.count("[") <= MAX_DEPTH or _depth(value) <= MAX_DEPTH
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)  # NaN and Infinity are Python's, not JSON's
+
+
+def _depth(value: Any) -> int:
+    """How many arrays and objects lie in one another; no more than MAX_DEPTH + 1 are counted."""
+    depth, level = 0, [value]
+    while depth <= MAX_DEPTH:
+        inner = [item for item in level if isinstance(item, (dict, list))]
+        if not inner:
+            break
+        depth += 1
+        level = [
+            member
+            for item in inner
+            for member in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
+
+
+# Base64
+
+
+def _move(value: str) -> tuple[str, tuple[Moved, ...]]:
+    """Takes long base64 strings out of a JSON text, valid or not."""
+    moved: list[Moved] = []
+    kept: list[str] = []
+    done = removed = 0
+    for start, end in _long_strings(value):
+        data = _decoded(value, start, end)
+        if data is None:
+            continue
+        digest = hashlib.sha256(data).hexdigest()
+        moved.append(Moved(start - removed, end - start, digest, data))
+        kept.append(value[done:start])
+        done, removed = end, removed + end - start
+    kept.append(value[done:])
+    return "".join(kept), tuple(moved)
+
+
+def _long_strings(value: str) -> Iterator[tuple[int, int]]:
+    """What stands between two quotation marks and is long; of a data URL, its data."""
+    end = value.find('"')
+    while end >= 0:
+        start = end + 1
+        end = value.find('"', start)
+        if end - start < MIN_MOVED_CHARS:
+            continue
+        if value.startswith("data:", start):
+            data_at = value.find(_DATA_URL, start, start + 256)
+            start = data_at + len(_DATA_URL) if data_at >= 0 else start
+        yield start, end
+
+
+def _decoded(value: str, start: int, end: int) -> bytes | None:
+    """The bytes, if encoding them again gives the very same characters."""
+    if (end - start) % 4 or end - start < MIN_MOVED_CHARS:
+        return None
+    portions: list[bytes] = []
+    for at in range(start, end, _STEP):
+        portion = value[at : min(at + _STEP, end)]
+        try:
+            data = binascii.a2b_base64(portion, strict_mode=True)
+        except ValueError:  # binascii.Error, or not ASCII
+            return None
+        if binascii.b2a_base64(data, newline=False).decode() != portion:
+            return None
+        portions.append(data)
+    return b"".join(portions)
+
+
+def _put_back(value: str, moved: list[dict[str, Any]], find: FindMoved) -> str:
+    parts: list[str] = []
+    done = 0
+    for part in moved:
+        at, data = int(part["at"]), find(str(part["sha256"]))
+        if hashlib.sha256(data).hexdigest() != part["sha256"]:
+            raise MalformedLine("moved bytes are not what their name says")
+        text = binascii.b2a_base64(data, newline=False).decode()
+        if len(text) != part["chars"] or not done <= at <= len(value):
+            raise MalformedLine("moved bytes do not fit their place")
+        parts += value[done:at], text
+        done = at
+    return "".join([*parts, value[done:]])
