@@ -61,9 +61,9 @@ async def _run(
     load = Load(url, model, voice_of, api_key=options.api_key, progress=opened)
     try:
         openings = await load.open()
-        await asyncio.sleep(WARM_UP_S)
+        await asyncio.sleep(WARM_UP_S if openings.opened else 0)
         load.begin_window()
-        for second in range(options.seconds):
+        for second in range(options.seconds if openings.opened else 0):
             progress("measuring", second, options.seconds)
             await asyncio.sleep(1)
         window = load.end_window()
