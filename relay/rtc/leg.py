@@ -194,7 +194,11 @@ class Leg:
         await self._dtls.handshake(our_setup(remote.setup), remote.fingerprints)
         if self._dtls.srtp is None:
             raise LegFailed(self.name, "dtls_failed")
-        self.packets.rx, self.packets.tx = self._dtls.srtp
+        self._let_packets_pass()
+
+    def _let_packets_pass(self) -> None:
+        if self._dtls.srtp is not None:
+            self.packets.rx, self.packets.tx = self._dtls.srtp
 
     def _failed(self, reason: str) -> LegFailed:
         if self.state is LegState.CLOSED:
@@ -270,6 +274,7 @@ class Leg:
             return
         self._contact_lost = contact is ConsentState.EXPIRED
         if contact is ConsentState.FRESH:
+            self._let_packets_pass()
             self._set_state(LegState.CONNECTED, "")
         elif contact is ConsentState.DISCONNECTED:
             self._set_state(LegState.DISCONNECTED, "no_consent_answer")

@@ -174,12 +174,13 @@ class IceTransport(ABC):
         """An authentic answer on the selected pair; False if it is to no consent check."""
         if self._consent is None or not self._consent.answered(transaction_id, time.monotonic()):
             return False
-        self._set_contact(ConsentState.FRESH)
+        if self._contact is not ConsentState.EXPIRED:  # only another pair revives that
+            self._set_contact(ConsentState.FRESH)
         return True
 
     def heard(self) -> None:
         """An authentic check of the peer: all that an ICE-lite side has to go by."""
-        if self._consent is not None:
+        if self._consent is not None and self._contact is not ConsentState.EXPIRED:
             self._consent.heard(time.monotonic())
             self._set_contact(ConsentState.FRESH)
 
