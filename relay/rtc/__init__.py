@@ -4,7 +4,7 @@ from relay.rtc.certificate import Certificate, CertificateStore
 from relay.rtc.channel import Channel, ChannelState
 from relay.rtc.errors import ChannelClosed, LegFailed, MessageTooLarge
 from relay.rtc.ice.sockets import IceOptions, Sockets
-from relay.rtc.leg import Leg, LegState, LegStats
+from relay.rtc.leg import Leg, LegState, LegStats, Path
 from relay.rtc.translator import PacketTap, Translator, join
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "LegStats",
     "MessageTooLarge",
     "PacketTap",
+    "Path",
     "Sockets",
     "Translator",
     "join",

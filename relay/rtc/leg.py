@@ -30,7 +30,8 @@ from relay.rtc.ice.filter import client_filter
 from relay.rtc.ice.full import FullIceTransport
 from relay.rtc.ice.lite import LiteIceTransport
 from relay.rtc.ice.sockets import Sockets
-from relay.rtc.ice.transport import IceTransport
+from relay.rtc.ice.transport import IceTransport, SelectedPair
+from relay.rtc.ice.wire import PathTransport
 from relay.rtc.packets import EndPoint, PacketPort
 from relay.rtc.sctp import SctpTransport
 
@@ -51,10 +52,20 @@ class LegState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Path:
+    """What carries a leg: the types of both candidates, and the transport of our first hop."""
+
+    local_type: str
+    remote_type: str
+    transport: PathTransport
+
+
+@dataclass(frozen=True, slots=True)
 class LegStats:
     """A snapshot. Times in seconds; `drops` by reason; the pair as (local type, remote type) and
-    the `transport` of its wire. `ice_s` is until the first pair was selected, `dtls_s` from there
-    until the handshake was over; None where it was not reached."""
+    the transport of our first hop; `paths` is how many pairs carried the leg so far. `ice_s` is
+    until the first pair was selected, `dtls_s` from there until the handshake was over; None where
+    it was not reached."""
 
     state: LegState
     packets_received: int
@@ -69,7 +80,8 @@ class LegStats:
     drops: dict[str, int]
     remote_address: str | None
     pair_types: tuple[str, str] | None
-    transport: str | None
+    transport: PathTransport | None
+    paths: int
     ice_s: float | None
     dtls_s: float | None
     srtp_profile: str | None
@@ -97,6 +109,7 @@ class Leg:
         self.drops: Counter[str] = Counter()
         self.on_state: Callable[[LegState, str], None] | None = None
         self.on_channel: Callable[[Channel], None] | None = None
+        self.on_path: Callable[[Path], None] | None = None
         self._contact_lost = False
         self._ice_s: float | None = None
         self._dtls_s: float | None = None
@@ -111,6 +124,7 @@ class Leg:
             require_use_candidate=require_use_candidate,
         )
         self._ice.on_contact = self._contact_changed
+        self._ice.on_path = self._path_changed
         self._dtls = DtlsTransport(self._ice, certificate)
         self._dtls.on_closed = self._peer_closed
         self._sctp = SctpTransport(self._dtls, self.drops)
@@ -282,6 +296,14 @@ class Leg:
             self.packets.tx = None  # RFC 7675 §5.1: no sending without consent
             self._set_state(LegState.FAILED, "consent_expired")
 
+    def _path_changed(self, pair: SelectedPair) -> None:
+        if self.on_path is None:
+            return
+        try:
+            self.on_path(Path(pair.local_type, pair.remote_type, pair.wire.first_hop))
+        except Exception:
+            log.exception("leg.callback_failed", leg=self.name)
+
     def _peer_closed(self) -> None:
         self.packets.rx = self.packets.tx = None
         self._set_state(LegState.CLOSED, "peer_closed")
@@ -303,7 +325,7 @@ class Leg:
     async def close(self) -> None:
         """Tells the peer (SCTP ABORT, DTLS close_notify) and frees everything. Twice is fine."""
         self._set_state(LegState.CLOSED, "closed")
-        self.on_state = self.on_channel = None
+        self.on_state = self.on_channel = self.on_path = None
         self.packets.rx = self.packets.tx = None
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -331,7 +353,8 @@ class Leg:
             drops=dict(self.drops),
             remote_address=f"{pair.address[0]}:{pair.address[1]}" if pair else None,
             pair_types=(pair.local_type, pair.remote_type) if pair else None,
-            transport=pair.wire.transport if pair else None,
+            transport=pair.wire.first_hop if pair else None,
+            paths=self._ice.paths,
             ice_s=self._ice_s,
             dtls_s=self._dtls_s,
             srtp_profile=self._dtls.profile if self._dtls.srtp else None,

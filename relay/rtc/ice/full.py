@@ -11,6 +11,7 @@ import structlog
 
 from relay.core import stun
 from relay.core.candidate import Candidate
+from relay.core.consent import ConsentState
 from relay.core.iceserver import IceServer
 from relay.core.sdp import Transport
 from relay.rtc.ice.agent import Agent
@@ -57,6 +58,7 @@ class FullIceTransport(IceTransport):
         self._pending = 0
         self.feed = CandidateFeed(sockets.candidates if shared else ())
         self._tasks: set[asyncio.Task[None]] = set()
+        self._first_pair = asyncio.Event()
         self._agent = self._new_agent()
         self._agents = [self._agent]
         self._carrier = self._agent
@@ -73,8 +75,15 @@ class FullIceTransport(IceTransport):
         agent = self._agent
         if not self._shared:
             self._open_wires(agent, remote.candidates)
-        await agent.connect(remote)
-        self.role = "controlling" if agent.is_controlling else "controlled"
+        try:
+            await agent.connect(remote)
+        except ConnectionError:
+            if agent is self._agent:
+                raise
+            await self._first_pair.wait()  # a restart came before there was a pair
+            if self.selected is None:
+                raise
+        self.role = "controlling" if self._carrier.is_controlling else "controlled"
 
     def add_candidates(self, candidates: Iterable[Candidate]) -> None:
         """The peer's candidates, at any time."""
@@ -83,9 +92,17 @@ class FullIceTransport(IceTransport):
     # -- generations (RFC 8445 §9)
 
     def renew(self) -> None:
-        """New credentials for a restart of ours: tell the peer, then restart() with its answer."""
+        """New credentials for a restart of ours: tell the peer, then restart() with its answer.
+
+        A generation that carries nothing makes room: there are two at a time, and the third of a
+        moment ago."""
+        older = self._agent
         self._agent = self._new_agent()
         self._agents.append(self._agent)
+        if older is not self._carrier or self.selected is None:
+            self._agents.remove(older)
+            self._carrier = self._agents[0]
+            self._spawn(self._retire(older))
 
     def restart(self, remote: Transport) -> None:
         """The peer has new credentials: a new generation checks its paths while the old one carries
@@ -95,6 +112,8 @@ class FullIceTransport(IceTransport):
         self._spawn(self._take_over(self._agent, remote))
 
     async def _take_over(self, agent: Agent, remote: Transport) -> None:
+        if agent not in self._agents:
+            return  # another restart replaced it already
         if not self._shared:
             self._open_wires(agent, remote.candidates)
         try:
@@ -114,9 +133,21 @@ class FullIceTransport(IceTransport):
         """An old generation changes nothing once a newer one carries the call."""
         if agent not in self._agents:
             return
+        if agent is self._carrier and self._has_expired(pair):
+            return
         if self._agents.index(agent) >= self._agents.index(self._carrier):
             self._carrier = agent
             self.select(pair)
+            self._first_pair.set()
+
+    def _has_expired(self, pair: SelectedPair) -> bool:
+        """RFC 7675 §5.1: a pair whose consent was lost needs new credentials."""
+        lost = self.selected
+        return (
+            self._contact is ConsentState.EXPIRED
+            and lost is not None
+            and (lost.wire, lost.address) == (pair.wire, pair.address)
+        )
 
     def receive_stun(self, message: stun.Message, address: Address, wire: Wire) -> None:
         """A check on a wire of this leg's own: which generation is meant?"""
@@ -253,6 +284,7 @@ class FullIceTransport(IceTransport):
 
     async def close(self) -> None:
         await super().close()
+        self._first_pair.set()
         tasks, agents = list(self._tasks), list(self._agents)
         for task in tasks:
             task.cancel()

@@ -37,7 +37,8 @@ class SelectedPair:
 
 
 class IceTransport(ABC):
-    """One component. `on_contact` is told of changes of consent."""
+    """One component. `on_contact` is told of changes of consent, `on_path` that another pair
+    carries the call, `paths` of which there were."""
 
     role: str = "controlled"
 
@@ -47,6 +48,8 @@ class IceTransport(ABC):
         self.receive_rtp: Callable[[int], None] = self._no_receiver
         self.send: Callable[[memoryview | bytes], int] = self._no_pair
         self.on_contact: Callable[[ConsentState], None] = lambda _: None
+        self.on_path: Callable[[SelectedPair], None] = lambda _: None
+        self.paths = 0
         self.on_record: Callable[[bytes], None] = self._queue_record
         self.is_closed = False
         self._loop = asyncio.get_running_loop()
@@ -160,15 +163,17 @@ class IceTransport(ABC):
         if self.is_closed:
             return
         current = self.selected
-        if current and (current.wire, current.address) == (pair.wire, pair.address):
-            self.selected = pair
-            self._set_contact(ConsentState.FRESH)
+        self.selected = pair
+        is_new = not current or (current.wire, current.address) != (pair.wire, pair.address)
+        if not is_new and self._contact is ConsentState.FRESH:
             return
         self.send = pair.wire.sender(pair.address)
-        self.selected = pair
         self._consent = Consent(time.monotonic(), self._timing)
         self._set_contact(ConsentState.FRESH)
         self._schedule()
+        if is_new:
+            self.paths += 1
+            self.on_path(pair)
 
     def consent_answered(self, transaction_id: bytes) -> bool:
         """An authentic answer on the selected pair; False if it is to no consent check."""

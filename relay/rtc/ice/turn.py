@@ -22,7 +22,7 @@ from aioice.stun import TransactionError
 from relay.core.candidate import Candidate
 from relay.core.iceserver import IceServer
 from relay.rtc.buffer import SIZE_BYTES, VIEW
-from relay.rtc.ice.wire import Address, OwnedWire, Receiver, StunReceiver
+from relay.rtc.ice.wire import Address, OwnedWire, PathTransport, Receiver, StunReceiver
 
 CHANNEL_REFRESH_S = 240
 """A permission lives for 300 s (RFC 8656 §9) and is renewed by a channel's binding only."""
@@ -92,6 +92,12 @@ class TurnWire(OwnedWire):
             related_address=related[0],
             related_port=related[1],
         )
+
+    @property
+    def first_hop(self) -> PathTransport:
+        if self.server.is_tls:
+            return "turn-tls"
+        return "turn-udp" if self.server.transport == "udp" else "turn-tcp"
 
     def sendto(self, data: bytes | memoryview, address: Address) -> None:
         if self._transport is not None:

@@ -37,6 +37,10 @@ class Receiver(Protocol):
         """The wire carries nothing any more."""
 
 
+PathTransport = Literal["udp", "tcp", "turn-udp", "turn-tcp", "turn-tls"]
+"""What carries a path's first hop; behind a TURN server it is UDP."""
+
+
 class Wire(ABC):
     """`transport` is that of its candidates, `local` the address it is bound to."""
 
@@ -52,6 +56,10 @@ class Wire(ABC):
     def version(self) -> int:
         """Of the Internet Protocol."""
         return 6 if ":" in self.local[0] else 4
+
+    @property
+    def first_hop(self) -> PathTransport:
+        return self.transport
 
     @abstractmethod
     def sender(self, address: Address) -> Callable[[memoryview | bytes], int]:
