@@ -5,7 +5,7 @@ import { byId, clock } from "./dom.js";
 import { EventLog } from "./events.js";
 import { showLatency } from "./latency-view.js";
 import { showPath } from "./path.js";
-import { CallError } from "./relay.js";
+import { CallError } from "../relay.js";
 import { Session } from "./session.js";
 import { VoiceStrip } from "./strip.js";
 import { makeTabs } from "./tabs.js";

@@ -13,11 +13,16 @@
  *     call.send({ type: "response.create" });
  *     await call.hangUp();
  *
- * One POST carries the offer and brings the answer; events travel on the data channel "oai-events".
- * The module has no dependencies, keeps nothing outside the call and never stops the caller's tracks.
+ * One POST carries the offer and brings the answer; events travel on the data channel "oai-events". Where the server
+ * takes PATCH (RFC 9725), candidates trickle both ways, and an ICE restart replaces a lost path while the conversation
+ * goes on; where it does not, as api.openai.com, the one POST is all.
+ * It needs nothing but static/ice.js, keeps nothing outside the call and never stops the caller's tracks.
  */
 
+import { IceSession, addIceServers } from "./static/ice.js";
+
 const HANG_UP_TIMEOUT_MS = 3000;
+const TURN_AFTER_MS = 800; // without a path by then, the TURN servers that came with the answer are tried
 
 /**
  * What went wrong, by the caller's situation:
@@ -52,9 +57,11 @@ export class CallError extends Error {
 
 /**
  * `new` → `calling` (the offer is posted) → `connecting` (ICE and DTLS) → `connected` (the channel is open)
- * ⇄ `disconnected` (the browser may still recover) → `closed` or `failed`, which are final.
+ * ⇄ `reconnecting` (by ICE restarts; events sent meanwhile wait), or `disconnected` where the server knows none and the
+ * browser may recover by itself → `closed` or `failed`, which are final.
  *
- * @typedef {"new" | "calling" | "connecting" | "connected" | "disconnected" | "closed" | "failed"} CallState
+ * @typedef {"new" | "calling" | "connecting" | "connected" | "reconnecting" | "disconnected" | "closed"
+ *   | "failed"} CallState
  */
 
 /**
@@ -67,6 +74,8 @@ export class CallError extends Error {
  *   api.openai.com leave it out: there the session belongs to the token
  * @property {string} [model] `?model=`, where neither token nor session names one
  * @property {RTCConfiguration} [rtc] for RTCPeerConnection; a reachable relay needs none
+ * @property {"relay"} [iceServers] asks the relay for its TURN servers before the call. Without it, those that come
+ *   with the answer are tried a moment later, where there is no other path
  * @property {(event: any) => void} [onEvent] every server event, in order, from the first on
  * @property {(stream: MediaStream) => void} [onTrack] the assistant's voice
  * @property {(state: CallState, error: CallError | null) => void} [onState]
@@ -96,6 +105,7 @@ export class Call {
   #opened = Promise.withResolvers();
   #options;
   /** @type {Record<string, string>} */ #headers;
+  #ice;
 
   /** @param {ConnectOptions} options */
   constructor(options) {
@@ -104,6 +114,8 @@ export class Call {
     this.#opened.promise.catch(() => {}); // open() may have failed before it looks at this
     this.pc = new RTCPeerConnection(options.rtc);
     this.pc.onconnectionstatechange = () => this.#onConnection();
+    this.#ice = new IceSession(this.pc, this.#headers, this.#ending.signal);
+    addEventListener("online", () => this.#reconnect(), { signal: this.#ending.signal }); // often at a new address
     this.pc.ontrack = ({ track, streams }) => {
       this.stream = streams[0] ?? new MediaStream([track]);
       options.onTrack?.(this.stream);
@@ -149,7 +161,7 @@ export class Call {
 
   /** Hang up: tell the server, then close. Never rejects, takes three seconds at most, may be called again. */
   hangUp() {
-    const open = this.state === "connected" || this.state === "disconnected";
+    const open = ["connected", "reconnecting", "disconnected"].includes(this.state);
     return this.#end(open ? null : new CallError("aborted", "The call was cancelled."));
   }
 
@@ -157,6 +169,7 @@ export class Call {
     const { stream, track = stream?.getAudioTracks()[0] } = this.#options;
     if (track) this.pc.addTransceiver(track, { streams: stream ? [stream] : [] });
     else this.pc.addTransceiver("audio", { direction: "recvonly" }); // an offer without audio is refused
+    if (this.#options.iceServers === "relay") await this.#askForIceServers();
     await this.pc.setLocalDescription();
     this.#enter("calling");
     const sdp = await this.#post(/** @type {RTCSessionDescription} */ (this.pc.localDescription).sdp);
@@ -164,12 +177,29 @@ export class Call {
     await this.pc.setRemoteDescription({ type: "answer", sdp }).catch((cause) => {
       throw new CallError("invalid_answer", "The server's answer is not a usable session description.", cause);
     });
+    this.#ice.answered(sdp);
+    if (this.#ice.hasOtherServers) setTimeout(() => this.#tryOtherServers(), TURN_AFTER_MS);
+  }
+
+  #tryOtherServers() {
+    if (this.state === "connecting" && this.pc.connectionState !== "connected") this.#reconnect();
+  }
+
+  /** An error is none of the call's: there may be a path without them. */
+  async #askForIceServers() {
+    const request = { headers: this.#headers, signal: this.#ending.signal };
+    const response = await fetch(new URL("ice_servers", this.#target), request).catch(() => null);
+    if (response?.ok) addIceServers(this.pc, parse(await response.text())?.iceServers);
+  }
+
+  get #target() {
+    return new URL(this.#options.url ?? "/v1/realtime/calls", location.href);
   }
 
   /** @param {string} offer never trimmed: SDP without its last CRLF is refused @returns {Promise<string>} */
   async #post(offer) {
-    const { url = "/v1/realtime/calls", model, session } = this.#options;
-    const target = new URL(url, location.href);
+    const { model, session } = this.#options;
+    const target = this.#target;
     if (model) target.searchParams.set("model", model);
     const form = new FormData();
     form.set("sdp", offer);
@@ -188,16 +218,32 @@ export class Call {
     if (resource.origin === target.origin && resource.pathname !== target.pathname) {
       this.#resource = resource.origin + resource.pathname; // another origin must not be sent our token
       this.id = resource.pathname.split("/").at(-1) ?? null;
+      this.#ice.open(this.#resource, response.headers);
     }
     return text;
   }
 
   #onConnection() {
     const state = this.pc.connectionState;
+    if (state === "connected" && this.state === "disconnected") this.#enter("connected");
+    else if (state === "disconnected" && this.state === "connected") this.#reconnect();
+    else if (state === "failed" && !this.#ice.isRestarting) this.state === "connecting" ? this.#lose() : this.#reconnect();
+  }
+
+  /** Restarts ICE; where the server knows no restart, the browser is left to itself. */
+  async #reconnect() {
+    if (this.#ice.isRestarting) return this.#ice.hurry();
+    const open = this.state === "connected" || this.state === "disconnected";
+    if (open && this.#ice.canRestart) this.#enter("reconnecting");
+    const found = await this.#ice.restart();
+    const state = this.pc.connectionState;
+    if (!found && (this.#ice.canRestart || state === "failed")) this.#lose();
+    else if (open) this.#enter(found || state === "connected" ? "connected" : "disconnected");
+  }
+
+  #lose() {
     const lost = this.state === "connecting" ? "No network path to the server was found." : "The connection was lost.";
-    if (state === "failed") this.#end(new CallError("connection_failed", lost));
-    else if (state === "disconnected" && this.state === "connected") this.#enter("disconnected");
-    else if (state === "connected" && this.state === "disconnected") this.#enter("connected");
+    this.#end(new CallError("connection_failed", lost));
   }
 
   /** The one way out. @param {CallError | null} error null: we hang up @returns {Promise<void>} */

@@ -1,6 +1,6 @@
 /** One call of the demo page from the click on Start to its end: voice in, voice out, events, figures. */
 
-import { connect } from "./relay.js";
+import { connect } from "../relay.js";
 import { Meter, Microphone, SampleVoice } from "./audio.js";
 import { LatencyLog } from "./latency.js";
 import { readPath } from "./path.js";
@@ -19,7 +19,7 @@ const TRANSCRIPTION_EVENT = "demo_transcription"; // a refusal of it is no busin
  * Who looks on. All are called synchronously and must be quick.
  *
  * @typedef {object} Observer
- * @property {(state: import("./relay.js").CallState, error: import("./relay.js").CallError | null) => void} onState
+ * @property {(state: import("../relay.js").CallState, error: import("../relay.js").CallError | null) => void} onState
  * @property {(way: "sent" | "received", event: Event, at: number) => void} onEvent after it has taken effect here
  * @property {(you: number, them: number, at: number) => void} onLevels from 0 to 1, fifty times a second
  * @property {() => void} onHeard the assistant's voice began to sound
@@ -40,7 +40,7 @@ export class Session {
   latency = new LatencyLog();
   startedAt = performance.now();
   muted = false;
-  /** @type {import("./relay.js").Call | null} */ #call = null;
+  /** @type {import("../relay.js").Call | null} */ #call = null;
   /** @type {Source | null} */ #source = null;
   /** @type {string | null} */ #responding = null; // the response being made
   /** @type {string | null} */ #playing = null; // the response being heard
