@@ -36,17 +36,15 @@ PacketTap = Callable[[Direction, bool, bytes], None]
 class Forwarder:
     """One direction: what `source` receives, `target` sends."""
 
-    __slots__ = ("_direction", "_inbound_rtp", "_source", "_tap", "_target", "_target_ice")
+    __slots__ = ("_direction", "_inbound_rtp", "_source", "_taps", "_target", "_target_ice")
 
-    def __init__(
-        self, source: PacketPort, target: PacketPort, direction: Direction, tap: PacketTap | None
-    ) -> None:
+    def __init__(self, source: PacketPort, target: PacketPort, direction: Direction) -> None:
         self._source = source
         self._target = target
         self._target_ice = target.ice
         self._inbound_rtp = source.inbound.receive_rtp
         self._direction: Direction = direction
-        self._tap = tap
+        self._taps: tuple[PacketTap, ...] = ()
         source.ice.receive_rtp = self.receive
 
     def receive(self, size: int) -> None:
@@ -65,11 +63,11 @@ class Forwarder:
             return
         length = LENGTH[0]
         self._inbound_rtp(length)
+        if self._taps:
+            self._copy(length, is_rtcp=False)
         if tx is None:  # unprotected all the same: libsrtp counts the wrap-arounds
             source.drops["not_ready"] += 1
             return
-        if self._tap is not None:
-            self._copy(length, is_rtcp=False)
         if srtp_protect(tx, DATA, LENGTH):
             source.drops["srtp_refused"] += 1
             return
@@ -88,12 +86,12 @@ class Forwarder:
             return
         length = LENGTH[0]
         reports = source.inbound.receive_rtcp(VIEW[:length])
+        if self._taps:
+            self._copy(length, is_rtcp=True)
         if tx is None:
             source.drops["not_ready"] += 1
             return
         target.inbound.forwarded(reports)
-        if self._tap is not None:
-            self._copy(length, is_rtcp=True)
         if srtp_protect_rtcp(tx, DATA, LENGTH):
             source.drops["srtp_refused"] += 1
             return
@@ -105,15 +103,21 @@ class Forwarder:
         target.sent_packets += 1
         target.sent_bytes += length
 
+    def add_tap(self, tap: PacketTap) -> None:
+        self._taps = (*self._taps, tap)
+
+    def remove_tap(self, tap: PacketTap) -> None:
+        """One that was taken off already is fine."""
+        self._taps = tuple(found for found in self._taps if found != tap)
+
     def _copy(self, length: int, *, is_rtcp: bool) -> None:
-        tap = self._tap
-        assert tap is not None
         packet = bytes(VIEW[:length])
-        try:
-            tap(self._direction, is_rtcp, packet)
-        except Exception:
-            self._tap = None
-            log.exception("tap.removed", direction=self._direction)
+        for tap in self._taps:
+            try:
+                tap(self._direction, is_rtcp, packet)
+            except Exception:
+                self.remove_tap(tap)
+                log.exception("tap.removed", direction=self._direction)
         VIEW[:length] = packet  # a tap may have sent something itself
         LENGTH[0] = length
 
@@ -125,11 +129,23 @@ class Forwarder:
 class Translator:
     """Both directions of a call. It lives as long as its legs and needs no closing."""
 
-    def __init__(self, client: PacketPort, upstream: PacketPort, tap: PacketTap | None) -> None:
-        self.up = Forwarder(client, upstream, "up", tap)
-        self.down = Forwarder(upstream, client, "down", tap)
+    def __init__(self, client: PacketPort, upstream: PacketPort) -> None:
+        self.up = Forwarder(client, upstream, "up")
+        self.down = Forwarder(upstream, client, "down")
+
+    def add_tap(self, tap: PacketTap) -> None:
+        """From the next packet on, both ways; in the order they were added."""
+        self.up.add_tap(tap)
+        self.down.add_tap(tap)
+
+    def remove_tap(self, tap: PacketTap) -> None:
+        self.up.remove_tap(tap)
+        self.down.remove_tap(tap)
 
 
 def join(client: Leg, upstream: Leg, tap: PacketTap | None = None) -> Translator:
     """Lets packets pass between two legs, from the moment that both are connected."""
-    return Translator(client.packets, upstream.packets, tap)
+    translator = Translator(client.packets, upstream.packets)
+    if tap is not None:
+        translator.add_tap(tap)
+    return translator
