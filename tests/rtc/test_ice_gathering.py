@@ -307,10 +307,8 @@ async def test_turn_server_that_went_dark_delays_no_close(
     turnserver: Coturn, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turn, "RELEASE_TIMEOUT_S", 0.1)
-    options: IceOptions = replace(
-        LOOPBACK, client_policy="relay", client_servers=(turnserver.server,)
-    )
-    sockets = network.open(options)
+    servers = (turnserver.server,)
+    sockets = network.open(replace(LOOPBACK, client_policy="relay", client_servers=servers))
     offerer, answerer = network.upstream(), network.client(sockets=sockets)
     await answerer.gather()
     assert [c.type async for c in answerer.candidates] == ["relay"]
