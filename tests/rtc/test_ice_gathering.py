@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -179,8 +180,7 @@ class Coturn:
 
 @pytest.fixture
 async def turnserver(tmp_path: Path) -> AsyncIterator[Coturn]:
-    with udp_socket() as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         "turnserver",
         *("-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}"),
@@ -191,8 +191,30 @@ async def turnserver(tmp_path: Path) -> AsyncIterator[Coturn]:
         stderr=asyncio.subprocess.DEVNULL,
         cwd=tmp_path,
     )
+    try:
+        await listening(port)
+        server = IceServer.parse(f"turn:127.0.0.1:{port}", username="us", credential="secret")
+        yield Coturn(server, process)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def free_port() -> int:
+    """For UDP and for TCP."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+    ):
+        port = int(server.getsockname()[1])
+        datagrams.bind(("127.0.0.1", port))
+        return port
+
+
+async def listening(port: int) -> None:
+    """coturn tells nobody when it is."""
     async with asyncio.timeout(TIMEOUT_S):
-        while True:  # it tells nobody when it listens
+        while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
@@ -200,12 +222,7 @@ async def turnserver(tmp_path: Path) -> AsyncIterator[Coturn]:
             else:
                 writer.close()
                 await writer.wait_closed()
-                break
-    server = IceServer.parse(f"turn:127.0.0.1:{port}", username="us", credential="secret")
-    yield Coturn(server, process)
-    process.send_signal(signal.SIGCONT)
-    process.terminate()
-    await process.wait()
+                return
 
 
 @pytest.fixture
