@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import socket
@@ -202,13 +203,15 @@ async def turnserver(tmp_path: Path) -> AsyncIterator[Coturn]:
 
 def free_port() -> int:
     """For UDP and for TCP."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
-    ):
-        port = int(server.getsockname()[1])
-        datagrams.bind(("127.0.0.1", port))
-        return port
+    while True:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+            contextlib.suppress(OSError),
+        ):
+            port = int(server.getsockname()[1])
+            datagrams.bind(("127.0.0.1", port))
+            return port
 
 
 async def listening(port: int) -> None:
