@@ -201,6 +201,12 @@ async def turnserver(tmp_path: Path) -> AsyncIterator[Coturn]:
         await process.wait()
 
 
+def is_stopped(pid: int) -> bool:
+    """All its threads (proc(5))."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
+
 def free_port() -> int:
     """For UDP and for TCP."""
     while True:
@@ -334,6 +340,7 @@ async def test_turn_server_that_went_dark_delays_no_close(
     assert [c.type async for c in answerer.candidates] == ["relay"]
     await meet(offerer, answerer)
     turnserver.process.send_signal(signal.SIGSTOP)
+    await until(lambda: is_stopped(turnserver.process.pid))
 
     before = time.perf_counter()
     await answerer.close()
