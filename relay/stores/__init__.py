@@ -1,0 +1,1 @@
+"""What is kept of conversations: folders, and what is read out of them."""
