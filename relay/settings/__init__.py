@@ -1,12 +1,12 @@
 """Typed settings: one TOML file, and the environment, which wins. It is read by `load` alone."""
 
+from relay.settings.ice import IceServerEntry, IceSettings, TurnSettings
 from relay.settings.load import DEFAULT_FILE, InvalidSettings, Loaded, load
 from relay.settings.model import (
     AdminSettings,
     ApiKey,
     AuthSettings,
     HttpSettings,
-    IceSettings,
     MediaSettings,
     PolicySettings,
     SessionSettings,
@@ -21,6 +21,7 @@ __all__ = [
     "ApiKey",
     "AuthSettings",
     "HttpSettings",
+    "IceServerEntry",
     "IceSettings",
     "InvalidSettings",
     "Loaded",
@@ -29,6 +30,7 @@ __all__ = [
     "SessionSettings",
     "Settings",
     "TelemetrySettings",
+    "TurnSettings",
     "UpstreamSettings",
     "load",
 ]

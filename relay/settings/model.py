@@ -7,23 +7,26 @@ and a test holds the two together.
 from __future__ import annotations
 
 import ipaddress
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    IPvAnyAddress,
-    IPvAnyNetwork,
-    SecretStr,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from relay.settings.ice import IceSettings, TurnSettings
+from relay.settings.values import (
+    ExistingFile,
+    HttpUrl,
+    JsonObject,
+    JsonObjects,
+    Names,
+    Networks,
+    Port,
+    ProxyUrl,
+    Section,
+    TokenSecret,
+    json_from_text,
+    list_from_text,
+)
 
 DEFAULT_UPSTREAM_URLS = {
     "openai": "https://api.openai.com/v1",
@@ -31,59 +34,10 @@ DEFAULT_UPSTREAM_URLS = {
 }
 
 
-# --- what a value may look like ---------------------------------------------------------------
-
-
-def _list_from_text(value: object) -> object:
-    """An environment variable holds a list as JSON, or with commas."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _json_from_text(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")) or not urlsplit(value).hostname:
-        raise ValueError("should be an http:// or https:// URL")
-    return value.rstrip("/")
-
-
-def _existing_file(value: Path) -> Path:
-    try:
-        found = value.is_file()
-    except OSError as error:  # a folder on the way that is not ours to enter
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    if not found:
-        raise ValueError("names no file")
-    return value
-
-
-# NoDecode: pydantic-settings itself would take nothing but JSON from the environment.
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list_from_text)]
-Addresses = Annotated[tuple[IPvAnyAddress, ...], NoDecode, BeforeValidator(_list_from_text)]
-Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_list_from_text)]
-JsonObject = Annotated[dict[str, Any], NoDecode, BeforeValidator(_json_from_text)]
-JsonObjects = Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(_json_from_text)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-TokenSecret = Annotated[SecretStr, Field(min_length=32)]
-
-
-class _Section(BaseModel):
-    # Input is hidden: a mistyped secret must not come back in an error message.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
 # --- the sections -----------------------------------------------------------------------------
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """The HTTP listener."""
 
     host: str = Field(default="127.0.0.1", description="Address or name to listen on.")
@@ -127,7 +81,7 @@ class HttpSettings(_Section):
             return False
 
 
-class AdminSettings(_Section):
+class AdminSettings(Section):
     """The operator's side."""
 
     token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
@@ -137,7 +91,7 @@ class AdminSettings(_Section):
     )
 
 
-class UpstreamSettings(_Section):
+class UpstreamSettings(Section):
     """Where calls go."""
 
     provider: Literal["openai", "simulator"] = Field(
@@ -155,10 +109,17 @@ class UpstreamSettings(_Section):
         default="gpt-realtime-2.1",
         description="Model of a call that names none, or a retired preview.",
     )
-    http_proxy: SecretStr | None = Field(
+    http_proxy: ProxyUrl | None = Field(
         default=None,
-        description="Proxy for signaling, `http://user:password@host:port`; falls back to "
-        "`HTTPS_PROXY` (and respects `NO_PROXY`) when `upstream.url` is https.",
+        description="Proxy for signaling and for ICE over TCP, `http://user:password@host:port` "
+        "(CONNECT), `socks5://…` or `socks4://…`; falls back to `HTTPS_PROXY` (and respects "
+        "`NO_PROXY`) when `upstream.url` is https.",
+    )
+    transport: Literal["auto", "udp", "tcp", "turn"] = Field(
+        default="auto",
+        description="What the media's way to the upstream may be: `auto` tries UDP, a moment "
+        "later TCP, and TURN where `ice.upstream_servers` has it, and keeps what works; the "
+        "others try that alone.",
     )
     ca_bundle: ExistingFile | None = Field(
         default=None, description="PEM file with the authorities trusted for `upstream.url`."
@@ -171,31 +132,7 @@ class UpstreamSettings(_Section):
     )
 
 
-class IceSettings(_Section):
-    """Addresses and candidates of the relay."""
-
-    udp_port: Port = Field(
-        default=0, description="One UDP port for all browsers' calls; 0 = any free one."
-    )
-    bind: Names = Field(
-        default=(),
-        description="Addresses or interface names to use; empty = all but loopback, and loopback "
-        "where there is nothing else.",
-    )
-    public_addresses: Addresses = Field(
-        default=(), description="Addresses to advertise instead of the bound ones (NAT 1:1)."
-    )
-    allow_private_candidates: bool = Field(
-        default=False,
-        description="Whether a browser's private, loopback and link-local candidates are checked. "
-        "Such a browser connects without, too: its own checks tell its address.",
-    )
-    max_remote_candidates: int = Field(
-        default=32, ge=0, le=50, description="Most candidates of one browser that are checked."
-    )
-
-
-class MediaSettings(_Section):
+class MediaSettings(Section):
     """What travels beside audio."""
 
     video: Literal["off", "on"] = Field(
@@ -203,7 +140,7 @@ class MediaSettings(_Section):
     )
 
 
-class SessionSettings(_Section):
+class SessionSettings(Section):
     """Limits of a call, and what the relay puts into its session configuration."""
 
     max_sessions: int = Field(
@@ -240,14 +177,14 @@ class SessionSettings(_Section):
     )
 
 
-class ApiKey(_Section):
+class ApiKey(Section):
     """One relay key, as `relay keys create` prints it."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     hash: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class AuthSettings(_Section):
+class AuthSettings(Section):
     """Who may call."""
 
     mode: Literal["none", "keys"] = Field(
@@ -258,7 +195,7 @@ class AuthSettings(_Section):
         default=False,
         description="Says a second time that `auth.mode = none` is meant on a public address.",
     )
-    keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_json_from_text)] = Field(
+    keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(json_from_text)] = Field(
         default=(), description="Relay keys, `{id, hash}` each, as `relay keys create` prints them."
     )
     token_secret: TokenSecret | None = Field(
@@ -267,7 +204,7 @@ class AuthSettings(_Section):
         "one, and tokens die with the process.",
     )
     old_token_secrets: Annotated[
-        tuple[TokenSecret, ...], NoDecode, BeforeValidator(_list_from_text)
+        tuple[TokenSecret, ...], NoDecode, BeforeValidator(list_from_text)
     ] = Field(default=(), description="Earlier secrets whose tokens are still taken.")
     passthrough: bool | None = Field(
         default=None,
@@ -289,7 +226,7 @@ class AuthSettings(_Section):
         return self.mode == "none" if self.passthrough is None else self.passthrough
 
 
-class PolicySettings(_Section):
+class PolicySettings(Section):
     """How much is too much."""
 
     max_message_bytes: int = Field(
@@ -308,7 +245,7 @@ class PolicySettings(_Section):
     )
 
 
-class TelemetrySettings(_Section):
+class TelemetrySettings(Section):
     """What the relay tells of itself."""
 
     log_format: Literal["auto", "json", "console"] = Field(
@@ -334,6 +271,7 @@ class Settings(BaseSettings):
     admin: AdminSettings = AdminSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     ice: IceSettings = IceSettings()
+    turn: TurnSettings = TurnSettings()
     media: MediaSettings = MediaSettings()
     session: SessionSettings = SessionSettings()
     auth: AuthSettings = AuthSettings()
@@ -362,4 +300,19 @@ class Settings(BaseSettings):
             )
         if self.admin.token is None:
             raise ValueError("admin.token is needed, because http.host is not loopback")
+        return self
+
+    @model_validator(mode="after")
+    def _relay_only_has_a_relay(self) -> Self:
+        only = self.ice.policy == "relay"
+        if only and self.upstream.transport in ("udp", "tcp"):
+            raise ValueError("ice.policy = relay allows upstream.transport = auto or turn only")
+        if only and not any(server.is_turn for server in self.ice.for_clients):
+            raise ValueError(
+                "ice.policy = relay needs a turn: server in ice.servers or ice.client_servers"
+            )
+        wants = only or self.upstream.transport == "turn"
+        if wants and not any(server.is_turn for server in self.ice.for_upstream):
+            what = "ice.policy = relay" if only else "upstream.transport = turn"
+            raise ValueError(f"{what} needs a turn: server in ice.servers or ice.upstream_servers")
         return self
