@@ -9,7 +9,7 @@ import structlog
 from aiortc import RTCDataChannel
 
 from relay.rtc.errors import ChannelClosed, MessageTooLarge
-from relay.rtc.sctp import SctpTransport
+from relay.rtc.sctp import SctpTransport, to_bytes
 
 ChannelState = Literal["connecting", "open", "closing", "closed"]
 
@@ -62,7 +62,7 @@ class Channel:
             raise ChannelClosed(f"The data channel is {self._channel.readyState}.")
         limit = self._sctp.peer_max_message_bytes
         if limit and len(data) > limit // 4:
-            size = len(data.encode()) if isinstance(data, str) else len(data)
+            size = len(to_bytes(data)) if isinstance(data, str) else len(data)
             if size > limit:
                 raise MessageTooLarge(size, limit)
         self._sctp.send_message(self._channel, data)

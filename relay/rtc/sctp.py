@@ -133,13 +133,15 @@ class SctpTransport(RTCSctpTransport):
     def send_message(self, channel: RTCDataChannel, data: str | bytes) -> None:
         """Queues a message and sends what the window allows, now."""
         protocol = _PROTOCOLS[type(data), bool(data)]
-        payload = (data.encode() if isinstance(data, str) else data) or b"\x00"
+        payload = (to_bytes(data) if isinstance(data, str) else data) or b"\x00"
         channel._addBufferedAmount(len(payload))
         self._data_channel_queue.append((channel, protocol, payload))
         if not self._handling:  # else at the end of _handle_data, in order
             run_sync(self._data_channel_flush())
 
     async def _transmit(self) -> None:
+        if self._association_state is self.State.CLOSED:
+            return  # a timer that expired just before would start itself again for ever
         # RFC 9260 §6.1 A: no more under way than the peer has room for, but one chunk as a probe.
         congestion_window = self._cwnd
         if self._peer_window is not None:
@@ -349,6 +351,11 @@ class SctpTransport(RTCSctpTransport):
         await super()._reset_deferred_streams()
         if len(self._inbound_streams) < streams:
             self._tally.recount(self._inbound_streams.values())
+
+
+def to_bytes(text: str) -> bytes:
+    """What a text is on the wire; half a surrogate pair, which UTF-8 has no room for, is a "?"."""
+    return text.encode("utf-8", "replace")
 
 
 def _cost(message: tuple[int, int, bytes]) -> int:

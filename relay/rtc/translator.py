@@ -8,6 +8,7 @@ comes next were negotiated end to end. Nothing here raises, waits, queues or dec
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MAX_PACKETS_PER_S = 4000
+"""Of one direction of a call: several times what audio and video have, and no flood."""
+
 PacketTap = Callable[[Direction, bool, bytes], None]
 """(direction, is_rtcp, the decrypted packet). Must return at once; one that raises is taken off."""
 
@@ -36,7 +40,16 @@ PacketTap = Callable[[Direction, bool, bytes], None]
 class Forwarder:
     """One direction: what `source` receives, `target` sends."""
 
-    __slots__ = ("_direction", "_inbound_rtp", "_source", "_taps", "_target", "_target_ice")
+    __slots__ = (
+        "_budget",
+        "_budget_until",
+        "_direction",
+        "_inbound_rtp",
+        "_source",
+        "_taps",
+        "_target",
+        "_target_ice",
+    )
 
     def __init__(self, source: PacketPort, target: PacketPort, direction: Direction) -> None:
         self._source = source
@@ -45,6 +58,8 @@ class Forwarder:
         self._inbound_rtp = source.inbound.receive_rtp
         self._direction: Direction = direction
         self._taps: tuple[PacketTap, ...] = ()
+        self._budget = 0
+        self._budget_until = 0.0
         source.ice.receive_rtp = self.receive
 
     def receive(self, size: int) -> None:
@@ -53,6 +68,10 @@ class Forwarder:
         rx, tx = source.rx, target.tx
         if rx is None:
             source.drops["not_ready"] += 1
+            return
+        self._budget -= 1
+        if self._budget < 0 and not self._renew_budget():
+            source.drops["rate_limited"] += 1
             return
         LENGTH[0] = size
         if 192 <= DATA[1] <= 223:  # RFC 5761 §4
@@ -109,6 +128,16 @@ class Forwarder:
     def remove_tap(self, tap: PacketTap) -> None:
         """One that was taken off already is fine."""
         self._taps = tuple(found for found in self._taps if found != tap)
+
+    def _renew_budget(self) -> bool:
+        """Looks at the clock when the last one is used up, and not before."""
+        now = monotonic()
+        if now < self._budget_until:
+            self._budget = 0
+            return False
+        self._budget_until = now + 1.0
+        self._budget = MAX_PACKETS_PER_S - 1
+        return True
 
     def _copy(self, length: int, *, is_rtcp: bool) -> None:
         packet = bytes(VIEW[:length])

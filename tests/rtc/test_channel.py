@@ -329,3 +329,31 @@ async def test_leg_without_an_association_has_no_channels(network: Network) -> N
 
     assert channel.state == "connecting"
     assert answerer.state is LegState.CONNECTED
+
+
+async def test_half_a_surrogate_pair_is_sent_as_a_question_mark(network: Network) -> None:
+    """UTF-8 has no room for it, and what a handler sends must not raise."""
+    ours, theirs = await network.channels(network.upstream(), network.client())
+    theirs.on_message = got = Inbox()
+
+    ours.send("a\ud800b")
+
+    assert await got.next() == "a?b"
+
+
+async def test_timer_that_expires_while_closing_does_not_start_again(network: Network) -> None:
+    link = network.link()
+    offerer, answerer = network.upstream(), network.client()
+    ours, answerer.on_channel = offerer.create_channel("oai-events"), Inbox()
+    await network.connect(offerer, answerer, link=link)
+    await until(lambda: ours.state == "open")
+    link.cut()
+    ours.send("never acknowledged")
+    assert offerer._sctp._sent_queue
+
+    offerer._sctp._t3_expired()
+    await offerer.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert offerer._sctp._t3_handle is None

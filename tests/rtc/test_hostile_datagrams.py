@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.rtc import Leg, LegFailed, LegState, join
+from relay.rtc import Leg, LegFailed, LegState, join, translator
 from relay.rtc.buffer import MAX_DATAGRAM_BYTES
 from relay.rtc.ice.sockets import host_candidate
 from relay.rtc.ice.udp import OwnedUdpWire
@@ -268,3 +268,30 @@ async def test_dtls_before_the_check_is_held_and_bounded(network: Network) -> No
     assert len(leg._ice._held) == 32
     with pytest.raises(LegFailed):
         await soon(task)
+
+
+async def test_flood_from_a_peer_is_cut_and_the_other_calls_keep_their_latency(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OWASP ASVS 17.2.5: its packets are authentic, and it sends no end of them."""
+    monkeypatch.setattr(translator, "MAX_PACKETS_PER_S", 500)
+    flooder, other = await network.chain(), await network.chain()
+    flooder.server.on_rtp, other.server.on_rtp = (cut := Inbox()), (got := Inbox())
+    latencies_s = []
+
+    for n in range(100):
+        for i in range(20):
+            flooder.browser.send_rtp(rtp(20 * n + i))
+        before = time.perf_counter()
+        other.browser.send_rtp(rtp(n))
+        await got.next()
+        latencies_s.append(time.perf_counter() - before)
+
+    assert sorted(latencies_s)[50] < 0.01
+    assert cut._queue.qsize() <= 1000
+    assert flooder.client.drops["rate_limited"] >= 1000
+    assert not other.client.drops
+    flooder.translator.up._budget_until -= 1  # a second later
+    flooder.browser.send_rtp(rtp(5000))
+    while sequence_of(await cut.next()) != 5000:
+        pass

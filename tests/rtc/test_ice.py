@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from dataclasses import replace
 
 import pytest
@@ -457,3 +459,43 @@ async def test_public_addresses_are_advertised_first(network: Network) -> None:
     assert candidates[0].priority > candidates[1].priority
     assert len({c.foundation for c in candidates}) == 2
     assert all(isinstance(Candidate.parse(c.render()), Candidate) for c in candidates)
+
+
+async def test_host_without_ipv6_reaches_the_upstream_by_ipv4(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = network.open()
+    open_owned = relay.open_owned
+
+    def no_ipv6(version: int) -> socket.socket:
+        if version == 6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return open_owned(version)
+
+    monkeypatch.setattr(relay, "open_owned", no_ipv6)
+    offerer, server = network.upstream(sockets=relay), network.lite()
+    answer = await server.gather()
+    answer = replace(answer, candidates=(host_candidate("::1", 9, 5), *answer.candidates))
+
+    await asyncio.gather(
+        offerer.connect(answer, ANY_SIZE, timeout_s=5),
+        server.connect(await offerer.gather(), ANY_SIZE, timeout_s=5),
+    )
+
+    assert offerer.state is LegState.CONNECTED
+    assert offerer.drops["no_socket"] == 1
+
+
+async def test_process_without_descriptors_fails_that_leg_by_name(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = network.open()
+
+    def exhausted(version: int) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(relay, "open_owned", exhausted)
+    leg = network.upstream(sockets=relay)
+
+    with pytest.raises(LegFailed, match=r"ice_failed"):
+        await leg.connect(await network.lite().gather(), ANY_SIZE, timeout_s=5)

@@ -83,6 +83,11 @@ class Agent:
     def uses(self, wire: Wire) -> bool:
         return wire in self._protocols
 
+    @property
+    def has_wires(self) -> bool:
+        """Some, or the prospect of one."""
+        return bool(self._protocols) or self._connection.late_wires > 0
+
     def expect_wire(self) -> None:
         """A wire may come later: the checks do not fail before."""
         self._connection.late_wires += 1

@@ -75,6 +75,8 @@ class FullIceTransport(IceTransport):
         agent = self._agent
         if not self._shared:
             self._open_wires(agent, remote.candidates)
+            if not agent.has_wires:
+                raise ConnectionError("There is no socket to check from")
         try:
             await agent.connect(remote)
         except ConnectionError:
@@ -239,13 +241,21 @@ class FullIceTransport(IceTransport):
             return
         if options.upstream_transport != "tcp":
             for version in _versions(candidates):
-                sock = self._sockets.open_owned(version)
-                self._adopt(agent, OwnedUdpWire(sock, self._sockets.drops, self, self), None)
+                self._open_udp(agent, version)
         if options.upstream_transport != "udp":
             for candidate in candidates:
                 if candidate.transport == "tcp" and candidate.tcptype == "passive":
                     agent.expect_wire()
                     self._spawn(self._dial(agent, candidate))
+
+    def _open_udp(self, agent: Agent, version: int) -> None:
+        try:
+            sock = self._sockets.open_owned(version)
+        except OSError as error:  # no descriptor left, or a host without IPv6
+            log.warning("ice.no_socket", version=version, error=str(error))
+            self.drops["no_socket"] += 1
+            return
+        self._adopt(agent, OwnedUdpWire(sock, self._sockets.drops, self, self), None)
 
     def _adopt(self, agent: Agent, wire: Wire, candidate: Candidate | None) -> None:
         self._owned.append(wire)

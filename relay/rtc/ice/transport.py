@@ -163,11 +163,16 @@ class IceTransport(ABC):
         if self.is_closed:
             return
         current = self.selected
-        self.selected = pair
         is_new = not current or (current.wire, current.address) != (pair.wire, pair.address)
         if not is_new and self._contact is ConsentState.FRESH:
+            self.selected = pair
             return
-        self.send = pair.wire.sender(pair.address)
+        try:
+            self.send = pair.wire.sender(pair.address)
+        except OSError:  # the route went away meanwhile
+            self.drops["send_failed"] += 1
+            return
+        self.selected = pair
         self._consent = Consent(time.monotonic(), self._timing)
         self._set_contact(ConsentState.FRESH)
         self._schedule()
