@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, result
-from .bench import Bench, Measurements
+from .bench import Bench
 from .figures import Verdict, table
 from .plan import FULL, QUICK, Plan
 
@@ -28,24 +28,30 @@ def main() -> int:
         print("The benchmark reads /proc and runs on Linux alone.", file=sys.stderr)
         return 1
     plan = QUICK if options.quick else FULL
-    _FOLDER.mkdir(parents=True, exist_ok=True)
-    bench = Bench(plan, _FOLDER, _say)
-    with machine.pinned_to(machine.LOAD_CORE):
+    site = machine.Site(_FOLDER, pinned=not options.no_pin)
+    site.folder.mkdir(parents=True, exist_ok=True)
+    bench = Bench(plan, site, _say)
+    with machine.pinned_to(site.load_core):
         found = asyncio.run(bench.run(set(options.only or ())))
     rows, yardsticks = result.figures_of(found, plan), result.yardsticks_of(found, plan)
     if options.only:
         rows, yardsticks = result.measured(rows), result.measured(yardsticks)
     print(table(rows + yardsticks))
-    print(f"\n{plan.most}\nOn {machine.facts()['cpu']}, {machine.facts()['pinning']}.")
+    facts = machine.facts(site)
+    print(
+        f"\n{plan.most}\nOn {facts['cores']} × {facts['cpu']}; held to cores: {facts['pinning']}."
+    )
     for line in result.disturbed(found):
         print(f"Disturbed: {line}")
-    _write(options.output, plan, found, [figure.to_json() for figure in rows + yardsticks])
+    figures = [figure.to_json() for figure in rows + yardsticks]
+    _write(options.output, plan, {"machine": facts, "figures": figures, **result.to_json(found)})
     return 1 if any(figure.verdict is Verdict.FAILED for figure in rows + yardsticks) else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short windows: for a first look")
+    parser.add_argument("--no-pin", action="store_true", help="let the scheduler choose the cores")
     parser.add_argument("--only", action="append", choices=_PARTS, help="measure this part alone")
     parser.add_argument(
         "--output", type=Path, default=_ROOT / ".cache" / "bench.json", help="where the JSON goes"
@@ -58,15 +64,13 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _write(output: Path, plan: Plan, found: Measurements, figures: list[dict[str, Any]]) -> None:
+def _write(output: Path, plan: Plan, found: dict[str, Any]) -> None:
     report = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "quick": plan is QUICK,
-        "machine": machine.facts(),
         "load_model": plan.most.to_json() | {"text": str(plan.most)},
-        "figures": figures,
-        **result.to_json(found),
+        **found,
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")

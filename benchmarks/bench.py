@@ -7,15 +7,14 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from relay.loadtest.model import LoadModel
 
 from . import chains
 from .control import Pace, Reading, WorkerHandle, read_window, worker
-from .forwarder import build, forwarding
-from .machine import LOAD_CORE, RELAY_CORE
+from .forwarder import forwarding
+from .machine import Site
 from .plan import Plan
 from .process import Footprint, Measured, MeasurementError
 
@@ -45,10 +44,10 @@ class Measurements:
 class Bench:
     """`say` is told what begins, for those who watch."""
 
-    def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, site: Site, say: Callable[[str], None]) -> None:
         self.found = Measurements()
         self._plan = plan
-        self._folder = folder
+        self._site = site
         self._say = say
 
     async def run(self, only: set[str]) -> Measurements:
@@ -89,11 +88,12 @@ class Bench:
         self, simulator: chains.Server, client: WorkerHandle, model: LoadModel, suffix: str
     ) -> None:
         """The calls go to the upstream itself, and their packets through the forwarder."""
-        binary = await build(self._folder)
         upstream_port = (await client.order("media_port", url=simulator.url))["port"]
-        async with forwarding(
-            "forwarder", binary, upstream_port, core=RELAY_CORE, log_dir=self._folder
-        ) as (process, port):
+        site = self._site
+        async with forwarding(site, "forwarder", upstream_port, core=site.relay_core) as (
+            process,
+            port,
+        ):
             ours = [process, simulator.process, client.process]
             async with self._calls(client, simulator, model, via_port=port):
                 self.found.readings[f"forwarder {model.calls}{suffix}"] = await read_window(
@@ -119,16 +119,14 @@ class Bench:
                 self.found.posts["busy"] = await self._post(client, simulator, server)
 
     async def _loss(self) -> None:
-        binary = await build(self._folder)
         model = self._plan.most
         async with (
             self._relay_chain() as (relay, simulator, client),
             forwarding(
+                self._site,
                 "client network",
-                binary,
                 relay.udp_port,
-                core=LOAD_CORE,
-                log_dir=self._folder,
+                core=self._site.load_core,
                 loss_permille=LOSS_PERMILLE,
             ) as (network, network_port),
             self._calls(client, relay, model, via_port=network_port),
@@ -137,12 +135,11 @@ class Bench:
             await self._around_loss("relay", client, relay.process, network, ours, model)
 
     async def _obvious(self) -> None:
-        binary = await build(self._folder)
         model, found = self._plan.obvious, self.found
         async with (
-            chains.echo_behind_loss(self._folder, binary, LOSS_PERMILLE) as (echo, network),
-            chains.obvious_relay(self._folder, echo) as obvious,
-            worker("obvious client", self._folder) as client,
+            chains.echo_behind_loss(self._site, LOSS_PERMILLE) as (echo, network),
+            chains.obvious_relay(self._site, echo) as obvious,
+            worker("obvious client", self._site) as client,
         ):
             ours = [obvious.process, echo.process, client.process, network]
             async with self._calls(client, echo, model, beeps=True):
@@ -232,9 +229,9 @@ class Bench:
         self,
     ) -> AsyncIterator[tuple[chains.Server, chains.Server, WorkerHandle]]:
         async with (
-            chains.simulator(self._folder) as simulator,
-            chains.relay(self._folder, simulator) as relay,
-            worker("client", self._folder) as client,
+            chains.simulator(self._site) as simulator,
+            chains.relay(self._site, simulator) as relay,
+            worker("client", self._site) as client,
         ):
             yield relay, simulator, client
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .forwarder import forwarding
-from .machine import LOAD_CORE, RELAY_CORE
+from .machine import Site
 from .process import Measured, MeasurementError, free_port, python, running, wait_for_port
 
 _START_TIMEOUT_S = 20.0
@@ -34,17 +34,17 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def simulator(log_dir: Path) -> AsyncIterator[Server]:
+async def simulator(site: Site) -> AsyncIterator[Server]:
     """The upstream in `--load` mode."""
     port = free_port()
     command = python("-m", "relay.simulator", "--load", "--port", str(port))
-    async with running("simulator", command, core=LOAD_CORE, log_dir=log_dir) as process:
+    async with running("simulator", command, core=site.load_core, log_dir=site.folder) as process:
         await wait_for_port(process, port, timeout_s=_START_TIMEOUT_S)
         yield Server(process, port)
 
 
 @contextlib.asynccontextmanager
-async def relay(log_dir: Path, upstream: Server) -> AsyncIterator[Server]:
+async def relay(site: Site, upstream: Server) -> AsyncIterator[Server]:
     """`relay serve` as it is, with the probe around it and no limit on calls a minute."""
     port, udp_port = free_port(), free_port(socket.SOCK_DGRAM)
     env = {
@@ -57,37 +57,38 @@ async def relay(log_dir: Path, upstream: Server) -> AsyncIterator[Server]:
         "RELAY_POLICY__CALLS_PER_MINUTE": "0",
         "RELAY_POLICY__CALLS_PER_MINUTE_PER_ADDRESS": "0",
     }
-    command = python("-m", "benchmarks.probe", str(_probe_file(log_dir)), "serve")
-    async with running("relay", command, core=RELAY_CORE, log_dir=log_dir, env=env) as process:
+    command = python("-m", "benchmarks.probe", str(_probe_file(site.folder)), "serve")
+    async with running(
+        "relay", command, core=site.relay_core, log_dir=site.folder, env=env
+    ) as process:
         await wait_for_port(process, port, timeout_s=_START_TIMEOUT_S)
         yield Server(process, port, udp_port)
 
 
 @contextlib.asynccontextmanager
-async def obvious_relay(log_dir: Path, upstream: Server) -> AsyncIterator[Server]:
+async def obvious_relay(site: Site, upstream: Server) -> AsyncIterator[Server]:
     port = free_port()
     command = python("-m", "benchmarks.obvious", str(port), f"{upstream.url}/v1/realtime/calls")
-    async with running("obvious", command, core=RELAY_CORE, log_dir=log_dir) as process:
+    async with running("obvious", command, core=site.relay_core, log_dir=site.folder) as process:
         await wait_for_port(process, port, timeout_s=_START_TIMEOUT_S)
         yield Server(process, port)
 
 
 @contextlib.asynccontextmanager
 async def echo_behind_loss(
-    log_dir: Path, forwarder: Path, loss_permille: int
+    site: Site, loss_permille: int
 ) -> AsyncIterator[tuple[Server, Measured]]:
     """The echoing upstream, and the network in front of it that can be told to lose packets."""
     port, udp_port = free_port(), free_port(socket.SOCK_DGRAM)
     async with forwarding(
+        site,
         "upstream network",
-        forwarder,
         udp_port,
-        core=LOAD_CORE,
-        log_dir=log_dir,
+        core=site.load_core,
         loss_permille=loss_permille,
     ) as (network, network_port):
         command = python("-m", "benchmarks.echo", *map(str, (port, udp_port, network_port)))
-        async with running("echo", command, core=LOAD_CORE, log_dir=log_dir) as process:
+        async with running("echo", command, core=site.load_core, log_dir=site.folder) as process:
             await wait_for_port(process, port, timeout_s=_START_TIMEOUT_S)
             yield Server(process, port), network
 
@@ -107,5 +108,5 @@ async def probed(server: Server) -> dict[str, Any]:
     return found
 
 
-def _probe_file(log_dir: Path) -> Path:
-    return log_dir / "probe.json"
+def _probe_file(folder: Path) -> Path:
+    return folder / "probe.json"

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from .machine import Site
 from .process import Measured, MeasurementError, free_port, running, wait_for_line
 
 _SOURCE = Path(__file__).with_name("forwarder.c")
@@ -34,17 +35,17 @@ async def build(cache: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def forwarding(
+    site: Site,
     name: str,
-    binary: Path,
     upstream_port: int,
     *,
-    core: int,
-    log_dir: Path,
+    core: int | None,
     loss_permille: int = 0,
 ) -> AsyncIterator[tuple[Measured, int]]:
     """A running forwarder and the UDP port it listens on."""
+    binary = await build(site.folder)
     port = free_port(socket.SOCK_DGRAM)
     command = [str(binary), str(port), str(upstream_port), str(loss_permille)]
-    async with running(name, command, core=core, log_dir=log_dir) as process:
+    async with running(name, command, core=core, log_dir=site.folder) as process:
         await wait_for_line(process, "ready", timeout_s=5)
         yield process, port

@@ -14,13 +14,30 @@ from typing import Any
 import psutil
 
 RELAY_CORE = 0
-"""The relay, or the yardstick in its place, runs here alone."""
-
 LOAD_CORE = 1
-"""Everything else of a run shares this one: load client, upstream, and the benchmark itself."""
 
 
-def facts() -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a run keeps its logs, and whether its processes are held to a core each.
+
+    Held, the relay or the yardstick in its place has one core alone, and everything else shares
+    the other: load client, upstream, and the benchmark itself.
+    """
+
+    folder: Path
+    pinned: bool = True
+
+    @property
+    def relay_core(self) -> int | None:
+        return RELAY_CORE if self.pinned else None
+
+    @property
+    def load_core(self) -> int | None:
+        return LOAD_CORE if self.pinned else None
+
+
+def facts(site: Site) -> dict[str, Any]:
     """The machine and the versions, for the JSON beside the figures."""
     return {
         "cpu": _cpu_name(),
@@ -29,7 +46,7 @@ def facts() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "pinning": _pinning(),
+        "pinning": pinning(site),
     }
 
 
@@ -37,11 +54,14 @@ _PACKAGES = ("aiortc", "aioice", "pylibsrtp", "cryptography", "aiohttp", "uvloop
 
 
 @contextlib.contextmanager
-def pinned_to(core: int) -> Iterator[bool]:
-    """Runs this thread on `core` alone, and says whether that was possible.
+def pinned_to(core: int | None) -> Iterator[bool]:
+    """Runs this thread on `core` alone, and says whether that was possible. None: anywhere.
 
     A child inherits the affinity of the moment of its start, and so do all its threads.
     """
+    if core is None:
+        yield True
+        return
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {core})
@@ -54,14 +74,13 @@ def pinned_to(core: int) -> Iterator[bool]:
         os.sched_setaffinity(0, before)
 
 
-def can_pin() -> bool:
+def pinning(site: Site) -> str:
+    """What was held to which core, in words."""
+    if not site.pinned:
+        return "none"
     with pinned_to(RELAY_CORE) as first, pinned_to(LOAD_CORE) as second:
-        return first and second
-
-
-def _pinning() -> str:
-    if not can_pin():
-        return "none: there are no two cores to choose from"
+        if not (first and second):
+            return "none: there are no two cores to choose from"
     return f"relay or yardstick on core {RELAY_CORE}, all else on core {LOAD_CORE}"
 
 

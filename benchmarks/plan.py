@@ -29,11 +29,11 @@ class Plan:
 
 
 FULL = Plan(
-    pace=Pace(warm_up_s=5, window_s=25),
+    pace=Pace(warm_up_s=5, window_s=25, tries=3),
     most=LoadModel(calls=50),
     fewer=LoadModel(calls=20),
     posts=200,
-    around_loss=Pace(warm_up_s=3, window_s=10),
+    around_loss=Pace(warm_up_s=3, window_s=10, tries=3),
     loss_s=30,
     churn_calls=1000,
     churn_warm_up=50,

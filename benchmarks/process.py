@@ -122,7 +122,7 @@ async def running(
     name: str,
     command: Sequence[str],
     *,
-    core: int,
+    core: int | None,
     log_dir: Path,
     env: Mapping[str, str] | None = None,
     piped: bool = False,
