@@ -67,6 +67,18 @@ class UnsupportedMediaType(RelayError):
     code = "unsupported_media_type"
 
 
+class PreconditionFailed(RelayError):
+    """`If-Match` names an ICE session that is over (412)."""
+
+    code = "precondition_failed"
+
+
+class PreconditionRequired(RelayError):
+    """The request needs `If-Match` (428)."""
+
+    code = "precondition_required"
+
+
 class RateLimited(RelayError):
     """Too many calls for this key or address (429)."""
 

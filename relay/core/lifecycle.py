@@ -14,7 +14,8 @@ from typing import Final, Literal, assert_never
 
 from relay.core.ids import Direction, LegName
 
-LegChange = Literal["connected", "disconnected", "failed", "closed"]
+LegChange = Literal["connected", "disconnected", "expired", "failed", "closed"]
+"""`expired`: consent is lost (RFC 7675), which an ICE restart within the grace gives again."""
 HungUpBy = Literal["client", "admin", "shutdown"]
 
 
@@ -45,7 +46,7 @@ class Timeouts:
     """In seconds; `math.inf` means never.
 
     The duration and the time to connect count from the answer, the grace from the loss of a leg's
-    path, idleness from the last `Active`.
+    path or its last ICE restart, idleness from the last `Active`.
     """
 
     connect_timeout_s: float
@@ -76,6 +77,13 @@ class LegChanged:
 
     leg: LegName
     change: LegChange
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The peer of `leg` asked for an ICE restart: it is there, if not on its path."""
+
+    leg: LegName
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,7 @@ Event = (
     Answered
     | OpeningFailed
     | LegChanged
+    | Restarted
     | ChannelClosed
     | HungUp
     | Active
@@ -191,10 +200,17 @@ _HANG_UPS: Final[dict[HungUpBy, tuple[Outcome, str]]] = {
 }
 
 
+_RECEIVERS: Final[dict[Direction, LegName]] = {"up": "upstream", "down": "client"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Leg:
     connected: bool = False
     deadline: float = math.inf  # of connecting, then of the grace
+
+    @property
+    def is_out_of_contact(self) -> bool:
+        return self.connected and self.deadline != math.inf
 
 
 class Lifecycle:
@@ -231,6 +247,12 @@ class Lifecycle:
                 return self._answered(now)
             case LegChanged(leg, change):
                 return self._leg_changed(leg, change, now)
+            case Restarted(leg):
+                if self._legs[leg].is_out_of_contact:
+                    self._grant_grace(leg, now)
+                return ()
+            case Stalled(direction) if self._legs[_RECEIVERS[direction]].is_out_of_contact:
+                return ()  # it takes nothing because nothing reaches it
             case TimePassed():
                 return self._time_passed(now)
             case Active():
@@ -255,11 +277,10 @@ class Lifecycle:
             case "connected":
                 self._legs[name] = _Leg(connected=True)
                 return self._live_if_connected()
-            case "disconnected":
+            case "disconnected" | "expired":
                 # Before the first connection its deadline stands; a running grace is not renewed.
                 if leg.connected and leg.deadline == math.inf:
-                    grace = now + self._timeouts.disconnect_grace_s
-                    self._legs[name] = replace(leg, deadline=grace)
+                    self._grant_grace(name, now)
                 return ()
             case "closed" if leg.connected:
                 return self._finish(Outcome.COMPLETED, f"{name}_closed")
@@ -268,6 +289,10 @@ class Lifecycle:
                 return self._finish(Outcome.FAILED, f"{name}_{what}")
             case _:
                 assert_never(change)
+
+    def _grant_grace(self, name: LegName, now: float) -> None:
+        deadline = now + self._timeouts.disconnect_grace_s
+        self._legs[name] = replace(self._legs[name], deadline=deadline)
 
     def _live_if_connected(self) -> tuple[Action, ...]:
         if self.state is State.CONNECTING and all(leg.connected for leg in self._legs.values()):

@@ -168,6 +168,7 @@ class Pipe:
         if self._target.state == "open" and self._target.buffered_amount < before:
             self._watch()
         else:
+            self._watch()  # unless this ends the call: a receiver out of contact may come back
             self._handle(Stalled(self._direction))
 
 

@@ -25,6 +25,7 @@ from relay.core.lifecycle import (
     Outcome,
     Overflowed,
     Released,
+    Restarted,
     Stalled,
     State,
     TellClient,
@@ -131,6 +132,64 @@ def test_lifecycle_disconnected_leg_past_its_grace_is_lost(leg: LegName) -> None
     actions = lifecycle.handle(TimePassed(), 210.0)
 
     assert actions[-1] == End(Outcome.FAILED, f"{leg}_lost")
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_lifecycle_expired_leg_has_what_is_left_of_its_grace(leg: LegName) -> None:
+    lifecycle = live()
+    lifecycle.handle(LegChanged(leg, "disconnected"), 200.0)
+
+    assert lifecycle.handle(LegChanged(leg, "expired"), 205.0) == ()
+    assert lifecycle.handle(TimePassed(), 209.9) == ()
+    actions = lifecycle.handle(TimePassed(), 210.0)
+
+    assert actions[-1] == End(Outcome.FAILED, f"{leg}_lost")
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_lifecycle_expired_leg_that_was_never_disconnected_has_a_grace(leg: LegName) -> None:
+    lifecycle = live()
+
+    lifecycle.handle(LegChanged(leg, "expired"), 200.0)
+    assert lifecycle.deadline == 210.0
+    lifecycle.handle(LegChanged(leg, "connected"), 205.0)
+
+    assert lifecycle.handle(TimePassed(), 210.0) == ()
+    assert lifecycle.state is State.LIVE
+
+
+def test_lifecycle_restart_renews_a_running_grace() -> None:
+    lifecycle = live()
+    lifecycle.handle(LegChanged("client", "disconnected"), 200.0)
+
+    assert lifecycle.handle(Restarted("client"), 209.9) == ()
+
+    assert lifecycle.deadline == 219.9
+    actions = lifecycle.handle(TimePassed(), 219.9)
+    assert actions[-1] == End(Outcome.FAILED, "client_lost")
+
+
+def test_lifecycle_restart_of_a_leg_in_contact_starts_no_grace() -> None:
+    lifecycle = live()
+    connecting = Lifecycle(100.0, TIMEOUTS)
+    connecting.handle(Answered(), 100.0)
+
+    lifecycle.handle(Restarted("client"), 200.0)
+    connecting.handle(Restarted("client"), 114.0)
+
+    assert lifecycle.deadline == 700.0  # idleness
+    assert connecting.deadline == 115.0
+
+
+def test_lifecycle_receiver_out_of_contact_cannot_stall() -> None:
+    lifecycle = live()
+    lifecycle.handle(LegChanged("client", "disconnected"), 200.0)
+
+    assert lifecycle.handle(Stalled("down"), 205.0) == ()
+    lifecycle.handle(LegChanged("client", "connected"), 206.0)
+    actions = lifecycle.handle(Stalled("down"), 236.0)
+
+    assert actions[-1] == End(Outcome.FAILED, "stalled_down")
 
 
 @pytest.mark.parametrize("leg", LEGS)
@@ -248,8 +307,10 @@ EVENTS = st.one_of(
     st.builds(
         LegChanged,
         st.sampled_from(LEGS),
-        st.sampled_from(["connected", "disconnected", "failed", "closed"]),
+        st.sampled_from(["connected", "disconnected", "expired", "failed", "closed"]),
     ),
+    st.builds(Restarted, st.sampled_from(LEGS)),
+    st.builds(Stalled, st.sampled_from(list[Direction](["up", "down"]))),
     st.just(Active()),
     st.just(TimePassed()),
 )
@@ -257,7 +318,6 @@ ENDINGS = st.one_of(
     st.builds(ChannelClosed, st.sampled_from(LEGS)),
     st.builds(HungUp, st.sampled_from(list[HungUpBy](["client", "admin", "shutdown"]))),
     st.builds(Overflowed, st.sampled_from(list[Direction](["up", "down"]))),
-    st.builds(Stalled, st.sampled_from(list[Direction](["up", "down"]))),
     st.just(Broke()),
     st.just(OpeningFailed("upstream_refused")),
 )
