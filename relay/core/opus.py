@@ -26,7 +26,7 @@ MAX_PACKET_SAMPLES: Final = 5_760
 """120 ms (RFC 6716 §3.4 R5)."""
 
 CONCEALED: Final = 2_880
-"""60 ms: what a decoder is asked to conceal of a gap; beyond that it is told silence."""
+"""60 ms: a gap that is no longer is concealed as a loss; a longer one is silence."""
 
 _MAX_FRAME_BYTES: Final = 1275
 
@@ -122,16 +122,16 @@ def is_stereo(packet: bytes) -> bool:
 def gap(duration: int, last: bytes | None) -> Iterator[tuple[bytes, int]]:
     """Packets for `duration` samples in which none came, each with its own duration.
 
-    As RFC 7845 §4.1 wants it, frames of no bytes after `last`, which decoders conceal; a gap that
-    is longer than a loss goes on as silence. `duration` is a multiple of GRAIN; None for `last`
-    where nothing was heard yet.
+    For a loss they are what RFC 7845 §4.1 wants, frames of no bytes in the manner of `last`, which
+    decoders conceal; for anything longer they say silence. `duration` is a multiple of GRAIN; None
+    for `last` where nothing was heard yet.
     """
     assert duration >= 0
     assert duration % GRAIN == 0
     left = duration
-    if last is not None:
+    if last is not None and duration <= CONCEALED:
         sizes = _CELT_SIZES if last[0] >= _FIRST_CELT_TOC else _SILK_SIZES
-        for size in _split(min(left, CONCEALED), sizes):
+        for size in _split(left, sizes):
             yield bytes((_concealing_toc(last[0], size),)), size
             left -= size
     while left >= MAX_PACKET_SAMPLES:

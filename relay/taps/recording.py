@@ -99,7 +99,7 @@ class _Side:
 
     def receive(self, at_s: float, packet: bytes) -> None:
         bounds = rtp.payload_bounds(packet)
-        if bounds is None:
+        if bounds is None or bounds[0] == bounds[1]:
             self.others += 1
             return
         start, end = bounds
@@ -294,7 +294,9 @@ class Recording:
             "outcome": end.outcome,
             "reason": end.reason,
             "lost": asdict(self.report().lost),
-            "audio": {track.path.name: digest(track.path) for track in self._tracks()},
+            "audio": {
+                track.path.name: digest(track.path) for track in self._tracks() if track.size
+            },
         }
 
 

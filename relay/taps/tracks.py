@@ -66,10 +66,11 @@ class Track(ABC):
             return
         for placed in self.timeline.flush():
             self._write(placed)
-        gap = self.timeline.gap_until(int(end_s * self.rate))
-        self.timeline.fill(gap)
-        self._write_end(gap)
         self._has_ended = True
+        if self.timeline.counts.placed:
+            gap = self.timeline.gap_until(int(end_s * self.rate))
+            self.timeline.fill(gap)
+            self._write_end(gap)
 
     def close(self) -> None:
         self._file.close()

@@ -118,7 +118,15 @@ def band(config: int) -> int:
     return config // 4 if config < 12 or config >= 16 else 100 + (config - 12) // 2
 
 
-def test_gap_that_is_long_ends_in_silence_that_is_nothing_but_zeros() -> None:
+def test_gap_that_is_longer_than_a_loss_is_silence_whatever_came_before() -> None:
+    speech = bytes([toc(9)]) + b"speech"
+
+    assert list(opus.gap(opus.CONCEALED + opus.GRAIN, speech)) == list(
+        opus.gap(opus.CONCEALED + opus.GRAIN, None)
+    )
+
+
+def test_gap_that_is_long_is_nothing_but_zeros() -> None:
     decoder = new_decoder()
 
     packets = [packet for packet, _ in opus.gap(48_000, None)]

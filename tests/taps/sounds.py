@@ -7,7 +7,6 @@ import math
 import struct
 from array import array
 from collections.abc import Sequence
-from typing import Literal
 
 import av
 
@@ -51,7 +50,7 @@ def opus_tone(
     hertz: float,
     seconds: float,
     *,
-    application: Literal["voip", "audio"] = "voip",
+    application: str = "voip",
     bit_rate: int = 32_000,
     stereo: bool = False,
 ) -> tuple[bytes, ...]:
@@ -77,7 +76,7 @@ def opus_tone(
 
 
 @functools.cache
-def g711_tone(hertz: float, seconds: float, law: Literal["pcm_mulaw", "pcm_alaw"]) -> bytes:
+def g711_tone(hertz: float, seconds: float, law: str) -> bytes:
     encoder = av.AudioCodecContext.create(law, "w")
     assert isinstance(encoder, av.AudioCodecContext)
     encoder.sample_rate = 8_000
