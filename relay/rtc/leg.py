@@ -31,7 +31,7 @@ from relay.rtc.ice.full import FullIceTransport
 from relay.rtc.ice.lite import LiteIceTransport
 from relay.rtc.ice.sockets import Sockets
 from relay.rtc.ice.transport import IceTransport, SelectedPair
-from relay.rtc.ice.wire import PathTransport
+from relay.rtc.ice.wire import Address, PathTransport
 from relay.rtc.packets import EndPoint, PacketPort
 from relay.rtc.sctp import SctpTransport
 
@@ -351,7 +351,7 @@ class Leg:
             remote_packets_lost=inbound.remote_lost,
             media_round_trip_s=inbound.round_trip_s,
             drops=dict(self.drops),
-            remote_address=f"{pair.address[0]}:{pair.address[1]}" if pair else None,
+            remote_address=_hostport(pair.address) if pair else None,
             pair_types=(pair.local_type, pair.remote_type) if pair else None,
             transport=pair.wire.first_hop if pair else None,
             paths=self._ice.paths,
@@ -359,6 +359,12 @@ class Leg:
             dtls_s=self._dtls_s,
             srtp_profile=self._dtls.profile if self._dtls.srtp else None,
         )
+
+
+def _hostport(address: Address) -> str:
+    """IPv6 in brackets (RFC 3986 §3.2.2)."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def our_setup(remote: Setup) -> Setup:

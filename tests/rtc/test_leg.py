@@ -10,7 +10,17 @@ import pytest
 
 from relay.core.sdp import Setup, Transport
 from relay.rtc import Leg, LegFailed, LegState
-from tests.rtc.network import ANY_SIZE, Inbox, Network, States, soon, udp_socket, until
+from tests.rtc.network import (
+    ANY_SIZE,
+    LOOPBACK,
+    Inbox,
+    Network,
+    States,
+    address_of,
+    soon,
+    udp_socket,
+    until,
+)
 from tests.rtc.packets import rtp, sequence_of
 
 NOWHERE_S = 0.15
@@ -278,3 +288,41 @@ async def test_a_leg_ends_in_ice_failed_where_the_peer_forbids_it(network: Netwo
 
     with pytest.raises(LegFailed, match="ice_timeout"):
         await leg.connect(answer, ANY_SIZE, timeout_s=NOWHERE_S)
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x80", b"\x80\x6f" + bytes(5), b"\x90\x6f" + bytes(10)])
+async def test_sending_what_is_no_packet_is_refused(network: Network, packet: bytes) -> None:
+    offerer, _ = await network.pair()
+
+    assert not offerer.send_rtp(packet)
+    assert not offerer.send_rtcp(packet[:7])
+
+    assert offerer.drops["srtp_refused"] == 2
+    assert offerer.stats().packets_sent == 0
+
+
+async def test_sending_into_a_socket_that_fails_is_counted(network: Network) -> None:
+    offerer, _ = await network.pair()
+
+    def full(_data: memoryview | bytes) -> int:
+        raise BlockingIOError
+
+    def unreachable(_data: memoryview | bytes) -> int:
+        raise OSError
+
+    offerer._ice.send = full
+    assert not offerer.send_rtp(rtp())
+    offerer._ice.send = unreachable
+    assert not offerer.send_rtp(rtp())
+
+    assert offerer.drops == {"socket_full": 1, "send_failed": 1}
+
+
+async def test_address_of_the_peer_is_told_as_a_uri_has_it(network: Network) -> None:
+    """RFC 3986 §3.2.2: IPv6 in brackets."""
+    six = network.open(replace(LOOPBACK, bind=("::1",)))
+    offerer, answerer = network.upstream(), network.client(sockets=six)
+
+    await network.connect(offerer, answerer)
+
+    assert answerer.stats().remote_address == f"[::1]:{address_of(offerer)[1]}"
