@@ -4,11 +4,12 @@
 
 `event` is the message itself where that is JSON on one line. What is not JSON, or not on one line,
 or nested too deeply to be read everywhere, is a JSON string, and `"as":"text"` stands before it;
-bytes are a base64 string with `"as":"base64"`. Long base64 inside of the message (audio, images) is
-taken out: `"moved":[{"at":…,"chars":…,"sha256":"…"}]` before `event` says at which character of
-what is written as `event` how many characters of base64 belong, and the SHA-256 of the bytes they
-stand for, which is the name of the file that has them. In their place stands nothing. So the same
-audio is kept once, however often it is sent.
+bytes are a base64 string with `"as":"base64"`.
+
+Long base64 in a member for audio, or in a data URL, is taken out, so that the same audio is kept
+once however often it is sent. `"moved":[{"at":…,"chars":…,"sha256":"…"}]` before `event` says at
+which character of `event` how many characters of base64 belong, and the SHA-256 of the bytes they
+stand for: the name of the file that has them. In their place stands nothing.
 
 A direction of `null` is the relay's own: an event that names what the record lacks, or its end.
 """
@@ -38,6 +39,8 @@ MAX_JSON_CHARS: Final = 1 << 20
 _STEP: Final = 1 << 16
 """Base64 is looked at in portions: other threads come in between them. A multiple of 4."""
 
+_BEFORE_AUDIO: Final = re.compile(r'"(?:audio|delta|data)"[ \t]{0,8}:[ \t]{0,8}"\Z')
+_LOOK_BACK: Final = 32
 _DATA_URL: Final = "base64,"
 _PREFIX: Final = re.compile(
     rb'"seq":(\d{1,15}),"at":"([0-9TZ:.\-]{27})","direction":(null|"up"|"down")'
@@ -210,7 +213,7 @@ def _move(value: str) -> tuple[str, tuple[Moved, ...]]:
 
 
 def _long_strings(value: str) -> Iterator[tuple[int, int]]:
-    """What stands between two quotation marks and is long; of a data URL, its data."""
+    """Long strings that may be audio, and the data of data URLs; with bytes, the whole."""
     end = value.find('"')
     while end >= 0:
         start = end + 1
@@ -219,8 +222,10 @@ def _long_strings(value: str) -> Iterator[tuple[int, int]]:
             continue
         if value.startswith("data:", start):
             data_at = value.find(_DATA_URL, start, start + 256)
-            start = data_at + len(_DATA_URL) if data_at >= 0 else start
-        yield start, end
+            if data_at >= 0:
+                yield data_at + len(_DATA_URL), end
+        elif start == 1 or _BEFORE_AUDIO.search(value, max(0, start - _LOOK_BACK), start):
+            yield start, end
 
 
 def _decoded(value: str, start: int, end: int) -> bytes | None:

@@ -80,7 +80,7 @@ def test_event_that_is_json_stands_in_the_line_as_it_came(value: object, space: 
 @given(st.lists(AUDIO, min_size=1, max_size=3), st.text(max_size=10))
 def test_audio_in_an_event_is_moved_out_once_and_comes_back(audio: list[bytes], text: str) -> None:
     parts = [base64.b64encode(data).decode() for data in audio]
-    message = json.dumps({"type": "input_audio_buffer.append", "text": text, "parts": parts})
+    message = json.dumps({"text": text, "parts": [{"audio": part} for part in parts]})
 
     encoded = encode(message)
 
@@ -94,7 +94,9 @@ def test_audio_in_an_event_is_moved_out_once_and_comes_back(audio: list[bytes], 
     assert read(encoded).message == message
     assert as_json(encoded)["event"] == {
         **json.loads(message),
-        "parts": ["" if d in long else p for d, p in zip(audio, parts, strict=True)],
+        "parts": [
+            {"audio": "" if data in long else part} for data, part in zip(audio, parts, strict=True)
+        ],
     }
 
 
@@ -125,9 +127,10 @@ def test_bytes_that_are_long_are_moved_out_whole() -> None:
         "A" * 4_095 + "\\/" + "A" * 4_095,
         "A" * 70_000 + "=AAA",
         "é" * 8_192,
+        'A" , "text" : "' + "A" * 8_192,
     ],
 )
-def test_text_that_is_almost_base64_stays_and_comes_back(almost: str) -> None:
+def test_text_that_is_no_base64_of_audio_stays_and_comes_back(almost: str) -> None:
     message = f'{{"audio":"{almost}"}}'
 
     encoded = encode(message)
