@@ -1,0 +1,227 @@
+"""The index's database: connections, transactions with a deadline, its newest version.
+
+SQLite by default, one file in WAL mode; PostgreSQL by asyncpg. Nothing is lost with it: it can be
+made again from the folders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from relay.stores import migrations
+from relay.stores.appendfile import FILE_MODE
+from relay.stores.folders import FOLDER_MODE
+
+POOL_SIZE: Final = 4
+TIMEOUT_S: Final = 15.0
+"""For a transaction, the wait for a free connection included."""
+
+BUSY_TIMEOUT_S: Final = 5.0
+"""For another process's write to a SQLite file."""
+
+CONNECT_TIMEOUT_S: Final = 5.0
+_BEGIN: Final = "relay_begin"
+
+
+class InvalidStoreUrl(ValueError):  # named by the situation
+    """`store.url` names no database that can be used; the message says what would."""
+
+
+class IndexUnavailable(Exception):  # named by the situation
+    """The database does not answer, or not as it should; the message is one line."""
+
+
+def parse_url(url: str) -> URL:
+    """`sqlite:///FILE` or `postgresql+asyncpg://…`, the driver may be left out. Raises
+    InvalidStoreUrl."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise InvalidStoreUrl("store.url is no URL of a database") from None
+    match parsed.drivername:
+        case "sqlite" | "sqlite+aiosqlite":
+            if parsed.database in (None, "", ":memory:") or parsed.host:
+                raise InvalidStoreUrl("store.url needs a file: sqlite:///relative or ////absolute")
+            return parsed.set(drivername="sqlite+aiosqlite")
+        case "postgresql" | "postgres" | "postgresql+asyncpg":
+            if find_spec("asyncpg") is None:
+                raise InvalidStoreUrl("store.url needs a driver: pip install asyncpg")
+            return parsed.set(drivername="postgresql+asyncpg")
+    raise InvalidStoreUrl("store.url begins with sqlite:// or postgresql+asyncpg://")
+
+
+class Database:
+    """One database, for one event loop."""
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._timeout_s = timeout_s
+        self._engine: AsyncEngine | None = None
+        self._scripts: ScriptDirectory | None = None
+        self._file: tuple[int, int] | None = None
+        self._preparing = asyncio.Lock()
+
+    @property
+    def shown(self) -> str:
+        """Its URL, without a password."""
+        return self.url.render_as_string(hide_password=True)
+
+    async def prepare(self) -> None:
+        """Makes it, or brings it to the newest version. Raises IndexUnavailable.
+
+        Again is fine, and quick. A SQLite file that was taken away or replaced is made anew.
+        """
+        async with self._preparing:
+            await self._prepare()
+
+    async def _prepare(self) -> None:
+        if self._scripts is None:
+            self._scripts = await asyncio.to_thread(migrations.load)
+        if self._engine is None:
+            self._engine = await asyncio.to_thread(self._create_engine)
+        if self.is_sqlite:
+            await self._prepare_file()
+        try:
+            async with self.writing() as connection:
+                await connection.run_sync(migrations.upgrade, self._scripts)
+        except migrations.NewerDatabase as error:
+            raise IndexUnavailable(str(error)) from None
+        if self.is_sqlite:
+            self._file = await asyncio.to_thread(_identity, self._path)
+
+    async def is_the_same(self) -> bool:
+        """Whether it is still what `prepare` prepared; False if its file was taken away."""
+        if self._file is None:
+            return not self.is_sqlite
+        return await asyncio.to_thread(_identity, self._path) == self._file
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction. Raises IndexUnavailable."""
+        async with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """The same, to write: committed at its end. Raises IndexUnavailable."""
+        # A transaction that turns from reading to writing is refused when another has written.
+        async with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    async def truncate_log(self) -> None:
+        """Takes what was deleted out of SQLite's write-ahead log, if no other is reading it."""
+        if self.is_sqlite:
+            async with self._deadline(), self._connected().connect() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def close(self) -> None:
+        """Closes all connections. Twice is fine."""
+        if self._engine is not None:
+            await self._engine.dispose()
+
+    def _connected(self) -> AsyncEngine:
+        if self._engine is None:
+            raise IndexUnavailable("The index is not open yet")
+        return self._engine
+
+    @asynccontextmanager
+    async def _transaction(self, begin: str) -> AsyncIterator[AsyncConnection]:
+        engine = self._connected().execution_options(**{_BEGIN: begin})
+        async with self._deadline(), engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (OSError, NoFreeConnection) as error:  # TimeoutError is an OSError
+            raise IndexUnavailable(_line(error)) from error
+        except DBAPIError as error:
+            if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
+                raise  # about what was written, not about the database
+            raise IndexUnavailable(_line(error.orig or error)) from error
+
+    # -- how to connect
+
+    def _create_engine(self) -> AsyncEngine:
+        arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
+        if not self.is_sqlite:
+            arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": self._timeout_s}
+        engine = create_async_engine(
+            self.url,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=self._timeout_s,
+            pool_pre_ping=not self.is_sqlite,
+            connect_args=arguments,
+        )
+        if self.is_sqlite:
+            sa.event.listen(engine.sync_engine, "connect", _prepare_connection)
+            sa.event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+
+    # -- SQLite's file
+
+    @property
+    def _path(self) -> Path:
+        assert self.url.database is not None
+        return Path(self.url.database)
+
+    async def _prepare_file(self) -> None:
+        if self._file is not None and not await self.is_the_same():
+            await self.close()  # its connections hold a file nobody sees any more
+        try:
+            await asyncio.to_thread(_make_file, self._path)
+        except OSError as error:
+            raise IndexUnavailable(_line(error)) from error
+
+
+def _prepare_connection(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy begins, not the driver
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = NORMAL",  # what a power cut takes, the folders give back
+        "foreign_keys = ON",
+        "secure_delete = ON",  # what is deleted is overwritten
+        "temp_store = MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+def _make_file(path: Path) -> None:
+    path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"The index does not answer: {text}"[:300]

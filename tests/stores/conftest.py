@@ -1,0 +1,54 @@
+"""A database of each kind, empty for each test."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from relay.stores.database import Database
+from relay.stores.index import Index
+from tests.stores import postgresql
+
+ORIGIN = "here"
+
+
+@functools.cache
+def _why_no_postgresql() -> str | None:
+    return postgresql.why_not()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[postgresql.Cluster]:
+    """A PostgreSQL for all tests; who stops it starts it again."""
+    if reason := _why_no_postgresql():
+        pytest.skip(reason)
+    with postgresql.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """`store.url` of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'index.db'}"
+    cluster: postgresql.Cluster = request.getfixturevalue("cluster")
+    name = f"relay_{uuid4().hex}"
+    cluster.sql(f"CREATE DATABASE {name}")
+    return cluster.url_of(name)
+
+
+@pytest.fixture
+async def database(store_url: str) -> AsyncIterator[Database]:
+    database = Database(store_url)
+    await database.prepare()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def index(database: Database) -> Index:
+    return Index(database, ORIGIN)
