@@ -114,6 +114,11 @@ class Description:
         )
         return found[0] if found else None
 
+    @property
+    def carrier(self) -> MediaSection:
+        """The section that carries the bundle's transport."""
+        return _carrier(self.lines, self.sections)
+
     def render(self, transport: Transport, *, max_message_size: int | None) -> str:
         """The description as another leg sends it: every line verbatim but the leg's own.
 
@@ -124,7 +129,7 @@ class Description:
         lines = [_neutral_origin(line) for line in self.lines if not is_leg_line(line)]
         if transport.ice_lite:
             lines.append("a=ice-lite")
-        carrier = _carrier(self.lines, self.sections)
+        carrier = self.carrier
         for section in self.sections:
             leg_lines = [] if section.rejected else transport_lines(transport)
             if section is carrier:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,15 +32,17 @@ from relay.core.lifecycle import (
     Lifecycle,
     OpeningFailed,
     Released,
+    Restarted,
     State,
     TellClient,
     TimePassed,
 )
 from relay.core.sdp import Sctp, Transport
-from relay.rtc import CertificateStore, Leg, LegFailed, LegState, Sockets, join
+from relay.rtc import CertificateStore, Leg, LegFailed, LegState, Path, Sockets, join
 from relay.session.bridge import UPSTREAM_LABEL, ChannelBridge
+from relay.session.client_ice import ClientIce, RestartAnswer, told_to_client
 from relay.session.facts import facts
-from relay.session.model import CallRequest, CallSnapshot, Phases, SessionOptions
+from relay.session.model import CallObserver, CallRequest, CallSnapshot, Phases, SessionOptions
 from relay.session.opening import Answer, Offer
 from relay.upstream.provider import Upstream, UpstreamOffer
 
@@ -66,11 +68,12 @@ class Resources:
     sockets: Sockets
     certificates: CertificateStore
     options: SessionOptions
+    observer: CallObserver | None = None
 
 
 class Call:
-    """Made by `Calls`, which owns its `run()`. `answer` and `etag` are there once `answered()`
-    has returned; `etag` names the ICE session of the client's leg (RFC 9725 §4.3.1)."""
+    """Made by `Calls`, which owns its `run()`. `answer` and `ice` are there once `answered()` has
+    returned."""
 
     def __init__(
         self, call_id: CallId, owner: str, credential: str | None, resources: Resources
@@ -78,7 +81,7 @@ class Call:
         self.id: CallId = call_id
         self.owner = owner
         self.answer = ""
-        self.etag = ""
+        self._ice: ClientIce | None = None
         self._credential = credential
         self._resources = resources
         self._options = resources.options
@@ -113,6 +116,20 @@ class Call:
             self._handle(OpeningFailed("client_vanished", abandoned=True))
             raise
 
+    @property
+    def ice(self) -> ClientIce:
+        assert self._ice is not None, "there is an answer"
+        return self._ice
+
+    def patch(self, text: str, tags: Collection[str] | None) -> RestartAnswer | None:
+        """Trickle, or an ICE restart: see `ClientIce.patch`."""
+        before = self.ice.restarts
+        answer = self.ice.patch(text, tags)
+        if self.ice.restarts > before:
+            self._log.info("leg.restarted", leg="client", restarts=self.ice.restarts)
+            self._handle(Restarted("client"))
+        return answer
+
     def hang_up(self, by: HungUpBy) -> None:
         """Starts the end, which is over when `run()` is. Again, or too late, is fine."""
         self._handle(HungUp(by))
@@ -139,6 +156,7 @@ class Call:
             duration_s=time.monotonic() - self._started,
             phases_ms=self._measured(),
             leg_reasons=dict(self._leg_reasons),
+            restarts=self._ice.restarts if self._ice else 0,
             client=stats.get("client"),
             upstream=stats.get("upstream"),
             up=replace(up),
@@ -202,16 +220,24 @@ class Call:
         posting = asyncio.create_task(self._post(request, sdp))
         try:
             await asyncio.sleep(0)  # the POST leaves first
-            transport = await self._client_leg(request.dcid if offer.has_channel else None).gather()
+            client = self._client_leg(request.dcid if offer.has_channel else None)
+            await client.gather()
             self._phases.gather = self._ms_since(self._started)
             answer = offer.answered(await posting)
         finally:
             posting.cancel()
             await asyncio.wait({posting})
-        self.answer = answer.for_client(transport, max_message_bytes=limit)
-        self.etag = transport.ice_ufrag
+        self._answer_client(client, answer)
         if not self._over.is_set():
             self._connect(answer)
+
+    def _answer_client(self, leg: Leg, answer: Answer) -> None:
+        """What takes time to be gathered, and was not meanwhile, trickles."""
+        limit = self._options.channel.max_message_bytes
+        self.answer = answer.for_client(told_to_client(leg), max_message_bytes=limit)
+        mids = [section.mid for section in answer.client.sections if section.mid is not None]
+        carrier = answer.client.carrier.mid or ""
+        self._ice = ClientIce(leg, answer.client_transport, mids, carrier)
 
     async def _post(self, request: CallRequest, sdp: str) -> str:
         offer = UpstreamOffer(
@@ -228,6 +254,7 @@ class Call:
         resources = self._resources
         leg = Leg(name, resources.sockets, resources.certificates.current(), offers=offers)
         leg.on_state = partial(self._leg_changed, name)
+        leg.on_path = partial(self._path_changed, name)
         self._legs[name] = leg
         return leg
 
@@ -268,8 +295,16 @@ class Call:
             self._leg_reasons[name] = reason
         if state is LegState.CONNECTED:
             self._phases.connected(name, self._ms_since(self._answered_at))
-        if state in _CHANGES:
+        if state is LegState.FAILED and reason == "consent_expired":
+            self._handle(LegChanged(name, "expired"))
+        elif state in _CHANGES:
             self._handle(LegChanged(name, _CHANGES[state]))
+
+    def _path_changed(self, name: LegName, path: Path) -> None:
+        types = f"{path.local_type}/{path.remote_type}"
+        self._log.info("leg.path_changed", leg=name, pair=types, transport=path.transport)
+        if self._resources.observer is not None:
+            self._resources.observer.path_selected(name, types, path.transport)
 
     # Events, actions and the clock
 

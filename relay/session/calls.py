@@ -46,7 +46,7 @@ class Calls:
         options: SessionOptions,
         observer: CallObserver | None = None,
     ) -> None:
-        self._resources = Resources(upstream, sockets, certificates, options)
+        self._resources = Resources(upstream, sockets, certificates, options, observer)
         self._observer = observer
         self._calls: dict[CallId, Call] = {}
         self._tasks: dict[CallId, asyncio.Task[None]] = {}

@@ -24,6 +24,7 @@ def facts(call: CallSnapshot) -> dict[str, Any]:
         "upstream_status": call.upstream_status,
         "duration_s": round(call.duration_s, 3),
         "setup_ms": _known({k: _rounded(v, 1) for k, v in asdict(call.phases_ms).items()}),
+        "restarts": call.restarts,
         "client": _leg(call.client, call.leg_reasons.get("client")),
         "upstream": _leg(call.upstream, call.leg_reasons.get("upstream")),
         "messages": {"up": _messages(call.up), "down": _messages(call.down)},
@@ -39,6 +40,8 @@ def _leg(stats: LegStats | None, reason: str | None) -> dict[str, Any] | None:
         {
             "reason": reason,
             "pair": "/".join(stats.pair_types) if stats.pair_types else None,
+            "transport": stats.transport,
+            "paths": stats.paths,
             "packets_received": stats.packets_received,
             "packets_sent": stats.packets_sent,
             "bytes_received": stats.bytes_received,

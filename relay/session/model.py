@@ -117,7 +117,8 @@ class CallSnapshot:
     """A call at one moment.
 
     `upstream_status` is the HTTP status of a refusal, `leg_reasons` what the legs said of their
-    last state; `client` and `upstream` are None where no leg was made.
+    last state, `restarts` how often the client restarted ICE; `client` and `upstream` are None
+    where no leg was made.
     """
 
     id: CallId
@@ -130,6 +131,7 @@ class CallSnapshot:
     duration_s: float
     phases_ms: Phases
     leg_reasons: Mapping[LegName, str]
+    restarts: int
     client: LegStats | None
     upstream: LegStats | None
     up: MessageCounts
@@ -142,3 +144,7 @@ class CallObserver(Protocol):
     def call_answered(self, setup_s: float) -> None: ...
 
     def call_ended(self, outcome: str) -> None: ...
+
+    def path_selected(self, leg: LegName, types: str, transport: str) -> None:
+        """A leg goes by another pair; `types` are its candidates', the local one first."""
+        ...

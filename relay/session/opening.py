@@ -45,11 +45,15 @@ class Answer:
     offer: Offer
     upstream: Description
 
+    @property
+    def client(self) -> Description:
+        """What of the answer is the media's, for the client: its offer's sections, all of them."""
+        return self.upstream.rejecting(self.offer.client)
+
     def for_client(self, transport: Transport, *, max_message_bytes: int) -> str:
         """The answer that the client gets; `transport` is our client leg's."""
         ours = replace(transport, setup=our_setup(self.client_transport.setup))
-        answer = self.upstream.rejecting(self.offer.client)
-        return answer.render(ours, max_message_size=max_message_bytes)
+        return self.client.render(ours, max_message_size=max_message_bytes)
 
     @property
     def client_transport(self) -> Transport:

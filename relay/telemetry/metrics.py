@@ -43,6 +43,7 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._ended: Counter[str] = Counter()
+        self._paths: Counter[tuple[LegName, str, str]] = Counter()
         self._source: CallsSource | None = None
         self._setup = Histogram(
             "relay_setup_seconds",
@@ -70,6 +71,10 @@ class Metrics(Collector):
         """A call ended; `outcome` is one of a few words (`core.lifecycle.Outcome`)."""
         self._ended[outcome] += 1
 
+    def path_selected(self, leg: LegName, types: str, transport: str) -> None:
+        """A leg goes by another pair of candidates: their types, and its first hop's transport."""
+        self._paths[leg, types, transport] += 1
+
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
@@ -91,6 +96,14 @@ class Metrics(Collector):
         for outcome, count in sorted(self._ended.items()):
             ended.add_metric([outcome], count)
         yield ended
+        paths = CounterMetricFamily(
+            "relay_ice_pairs",
+            "Candidate pairs that came to carry a leg",
+            labels=["leg", "type", "protocol"],
+        )
+        for labels, count in sorted(self._paths.items()):
+            paths.add_metric(labels, count)
+        yield paths
         if self._source is not None:
             yield from _of_calls(self._source)
 

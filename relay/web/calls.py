@@ -162,6 +162,6 @@ def _answer(call: Call) -> web.Response:
         headers={
             "Content-Type": "application/sdp",
             "Location": f"{CALLS_PATH}/{call.id}",
-            "ETag": f'"{call.etag}"',
+            "ETag": f'"{call.ice.etag}"',
         },
     )

@@ -259,12 +259,16 @@ class Counted:
     def __init__(self) -> None:
         self.setups: list[float] = []
         self.outcomes: list[str] = []
+        self.paths: list[tuple[str, str, str]] = []
 
     def call_answered(self, setup_s: float) -> None:
         self.setups.append(setup_s)
 
     def call_ended(self, outcome: str) -> None:
         self.outcomes.append(outcome)
+
+    def path_selected(self, leg: str, types: str, transport: str) -> None:
+        self.paths.append((leg, types, transport))
 
 
 class Stage:

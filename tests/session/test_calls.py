@@ -92,7 +92,7 @@ async def test_call_answer_is_the_upstreams_with_our_leg_in_it(stage: Stage) -> 
     assert answer.transport.end_of_candidates
     assert answer.sctp is not None
     assert answer.sctp.max_message_size == 16 * 1024 * 1024
-    assert call.etag == answer.transport.ice_ufrag
+    assert call.ice.etag == answer.transport.ice_ufrag
 
 
 async def test_call_id_is_ours_and_unguessable(stage: Stage) -> None:
