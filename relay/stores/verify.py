@@ -134,17 +134,24 @@ class _Walk:
             return f"bytes that were moved out of it cannot be read: {error.strerror}"
         if event.sequence != self._link.sequence:
             return f"its seq is {event.sequence}"
-        if event.direction is None:
-            self._own(event)
+        if event.direction is None and not self._own(event):
+            return "it has no direction, and is no event of the relay's own"
         self._link = followed
         return None
 
-    def _own(self, event: Recorded) -> None:
-        own = json.loads(event.message)
-        if own.get("type") == ENDED:
-            self._end = own
-        elif own.get("type") == LOST:
-            self._lost += int(own["count"])
+    def _own(self, event: Recorded) -> bool:
+        try:
+            own = json.loads(event.message)
+        except (ValueError, RecursionError):
+            return False
+        match own:
+            case {"type": str(kind), "audio": dict()} if kind == ENDED:
+                self._end = own
+            case {"type": str(kind), "count": int(count)} if kind == LOST:
+                self._lost += count
+            case _:
+                return False
+        return True
 
 
 def _chain(folder: Folder) -> Chain:
@@ -166,7 +173,7 @@ def _chain(folder: Folder) -> Chain:
 
 
 def _against_the_end(folder: Folder, chain: Chain) -> list[str]:
-    told = (chain.end or {}).get("audio", {})
+    told = chain.end["audio"] if chain.end else {}
     problems = []
     for name, entry in told.items():
         try:

@@ -56,7 +56,7 @@ def test_log_of_audio_sent_twice_keeps_it_once(tmp_path: Path) -> None:
 
     log.add(AT, "up", append)
     log.add(AT, "down", item)
-    log.end(AT, {})
+    log.end(AT, {"audio": {}})
     log.flush()
     log.close()
 
@@ -102,7 +102,7 @@ def test_log_on_a_disk_full_for_long_tells_how_much_is_missing(
 
     ballast.unlink()
     log.add(AT, "up", '{"n":40}')
-    log.end(AT, {})
+    log.end(AT, {"audio": {}})
     log.flush()
     log.close()
 
@@ -110,7 +110,7 @@ def test_log_on_a_disk_full_for_long_tells_how_much_is_missing(
         {"n": 0},
         {"type": "relay.events.lost", "count": 42},
         {"n": 40},
-        {"type": "relay.session.ended"},
+        {"type": "relay.session.ended", "audio": {}},
     ]
     assert log.lost == 42
     assert verify(folder).holds(strict=True)
@@ -139,7 +139,7 @@ def test_log_that_has_ended_keeps_its_end_however_long_the_disk_is_full(
     folder, log = folder_in(disk), EventLog(folder_in(disk))
     ballast = fill(disk)
     log.add(AT, "up", json.dumps({"n": 1, "text": "x" * 5_000}))
-    log.end(AT, {"reason": "hung up"})
+    log.end(AT, {"reason": "hung up", "audio": {}})
     for _ in range(3):
         with pytest.raises(OSError, match="No space"):
             log.flush()
@@ -170,7 +170,7 @@ def test_log_of_anything_gives_it_back(tmp_path: Path, message: str | bytes) -> 
     folder, log = folder_in(tmp_path), EventLog(folder_in(tmp_path))
 
     log.add(AT, "up", message)
-    log.end(AT, {})
+    log.end(AT, {"audio": {}})
     log.flush()
     log.close()
 
