@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,12 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 GROUPS = PROJECT["dependency-groups"]
+OWNERS = {
+    **packages_distributions(),
+    # parts of another package's own interface
+    "yarl": ["aiohttp"],
+    "pydantic_core": ["pydantic"],
+}
 
 WANTED = {
     "runtime": PROJECT["project"]["dependencies"],
@@ -74,3 +83,28 @@ def test_npm_lock_has_a_hash_for_each_package_and_no_address() -> None:
     assert packages
     assert all("resolved" not in entry for entry in packages.values())
     assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
+
+
+def test_every_import_is_declared() -> None:
+    """What relay imports from elsewhere is a dependency of ours, not there by another's chance."""
+    of = {module: {canonicalize_name(n) for n in names} for module, names in OWNERS.items()}
+    declared = {canonicalize_name(Requirement(line).name) for line in WANTED["runtime"]}
+
+    undeclared = {
+        module for module in imported(ROOT / "relay") if not of.get(module, set()) & declared
+    }
+
+    assert not undeclared
+
+
+def imported(folder: Path) -> set[str]:
+    """The top-level packages, neither ours nor the standard library's, that a folder imports."""
+    found: set[str] = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    found |= {alias.name.split(".")[0] for alias in names}
+                case ast.ImportFrom(module=str(module), level=0):
+                    found.add(module.split(".")[0])
+    return found - sys.stdlib_module_names - {"relay"}
