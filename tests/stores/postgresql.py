@@ -83,7 +83,7 @@ def running() -> Iterator[Cluster]:
         if user is not None and os.geteuid() == 0:
             os.chown(directory, user.pw_uid, user.pw_gid)
         _run("initdb", "-D", str(directory / "data"), "-U", "relay", "-A", "trust", "-N",
-             "--encoding=UTF8", "--locale=C")  # fmt: skip
+             "--encoding=UTF8", "--locale=C.UTF-8")  # fmt: skip
         cluster.start()
         try:
             yield cluster
