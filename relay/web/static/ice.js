@@ -3,6 +3,8 @@
 const SDPFRAG = "application/trickle-ice-sdpfrag"; // RFC 8840 §9
 const PATCH_TIMEOUT_MS = 2000; // short: a kept connection may have died with the old address
 const CHECKS_TIMEOUT_MS = 4000; // an answered restart has this long to find a path
+const WATCH_MS = 500;
+const UNANSWERED_CHECKS = 10; // Chromium sends them 50 ms apart once nothing has come for 2.5 s
 const RESTART_DELAYS_MS = [0, 250, 500, 1000, 2000, 4000, 4000, 4000]; // before each attempt
 
 /**
@@ -21,12 +23,19 @@ export class IceSession {
   #hurry = new AbortController();
   #pc;
   #headers;
+  #onSilence;
   #ended;
 
-  /** @param {RTCPeerConnection} pc @param {Record<string, string>} headers @param {AbortSignal} ended */
-  constructor(pc, headers, ended) {
+  /**
+   * @param {RTCPeerConnection} pc
+   * @param {Record<string, string>} headers
+   * @param {() => void} onSilence checks stay without answer
+   * @param {AbortSignal} ended
+   */
+  constructor(pc, headers, onSilence, ended) {
     this.#pc = pc;
     this.#headers = headers;
+    this.#onSilence = onSilence;
     this.#ended = ended;
     pc.onicecandidate = ({ candidate }) => {
       this.#candidates.push(candidate);
@@ -39,6 +48,7 @@ export class IceSession {
     this.#resource = resource;
     this.canRestart = headers.get("Accept-Patch")?.includes(SDPFRAG) ?? false;
     this.#etag = this.canRestart ? headers.get("ETag") : null;
+    if (this.canRestart) this.#watch();
     const known = this.#pc.getConfiguration().iceServers?.length;
     this.hasOtherServers = this.canRestart && !known && addIceServers(this.#pc, linkedServers(headers.get("Link") ?? ""));
   }
@@ -83,6 +93,17 @@ export class IceSession {
     if (candidate) await this.#pc.addIceCandidate({ candidate, sdpMid: firstMid(this.#local) });
   }
 
+  /** The browser tells `disconnected` six seconds after the path is gone; its statistics show it in three. */
+  async #watch() {
+    let answered = { requestsSent: 0, responsesReceived: -1 };
+    while (!this.#ended.aborted) {
+      await pause(WATCH_MS, this.#ended);
+      const pair = await selectedPair(this.#pc).catch(() => null);
+      if (pair === null || pair.responsesReceived !== answered.responsesReceived) answered = pair ?? answered;
+      else if (!this.isRestarting && pair.requestsSent - answered.requestsSent >= UNANSWERED_CHECKS) this.#onSilence();
+    }
+  }
+
   /** Until the call goes by a new path: true; false where that is not to be. */
   async restart() {
     this.isRestarting = true;
@@ -115,8 +136,7 @@ export class IceSession {
     this.#candidates = [];
     await this.#pc.setLocalDescription(offer);
     const response = await this.#patch(fragment(this.#local, []), "*", this.#hurry.signal);
-    const busy = response === null || response.status >= 500 || [408, 425, 429].includes(response.status);
-    this.canRestart = response?.status === 200 || busy;
+    this.canRestart = response === null || [200, 408, 425, 429, 500, 502, 503, 504].includes(response.status);
     if (response?.status !== 200) return false;
     const answer = await response.text();
     const sdp = renewed(/** @type {RTCSessionDescription} */ (this.#pc.currentRemoteDescription).sdp, answer);
@@ -141,7 +161,8 @@ export class IceSession {
   get #isNew() {
     const local = this.#pc.sctp?.transport.iceTransport.getSelectedCandidatePair?.()?.local;
     const known = local?.usernameFragment ?? null; // not all browsers tell
-    return this.#pc.connectionState === "connected" && (known === null || known === ufragOf(this.#local));
+    const agreed = this.#pc.signalingState === "stable"; // new checks may pass before the server knows our new side
+    return agreed && this.#pc.connectionState === "connected" && (known === null || known === ufragOf(this.#local));
   }
 
   get #local() {
@@ -180,6 +201,13 @@ function renewed(answer, frag) {
     return line === mid ? [line, ...credentials, ...candidates] : [line, ...credentials];
   });
   return lines.join("\r\n");
+}
+
+/** @param {RTCPeerConnection} pc @returns {Promise<any>} its RTCIceCandidatePairStats, null where none is selected */
+async function selectedPair(pc) {
+  const report = await pc.getStats();
+  const transports = [...report.values()].filter(({ type }) => type === "transport");
+  return report.get(transports[0]?.selectedCandidatePairId) ?? null;
 }
 
 /** @param {string} sdp */

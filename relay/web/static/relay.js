@@ -114,7 +114,7 @@ export class Call {
     this.#opened.promise.catch(() => {}); // open() may have failed before it looks at this
     this.pc = new RTCPeerConnection(options.rtc);
     this.pc.onconnectionstatechange = () => this.#onConnection();
-    this.#ice = new IceSession(this.pc, this.#headers, this.#ending.signal);
+    this.#ice = new IceSession(this.pc, this.#headers, () => this.#reconnect(), this.#ending.signal);
     addEventListener("online", () => this.#reconnect(), { signal: this.#ending.signal }); // often at a new address
     this.pc.ontrack = ({ track, streams }) => {
       this.stream = streams[0] ?? new MediaStream([track]);
