@@ -57,6 +57,7 @@ const observer = {
   onState(state, error) {
     if (state === "connecting") enter("connecting", "Finding a path…");
     else if (state === "connected") enter("live", "Connected");
+    else if (state === "reconnecting") enter("live", "Reconnecting…");
     else if (state === "disconnected") enter("live", "Connection interrupted…");
     else if (state === "closed" || state === "failed") finish(error);
   },

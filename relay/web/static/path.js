@@ -38,6 +38,7 @@ function routeRows(pair, report, transport) {
     ["Here", candidate(report.get(pair.localCandidateId))],
     ["Relay", candidate(report.get(pair.remoteCandidateId))],
     ["Round trip", milliseconds(pair.currentRoundTripTime)],
+    ["Path changes", count(Math.max(0, (transport?.selectedCandidatePairChanges ?? 1) - 1))],
     ["Encryption", [transport?.tlsVersion && dtls(transport.tlsVersion), transport?.srtpCipher?.replace("SRTP_", "")].filter(Boolean).join(", ") || "–"],
   ];
 }
