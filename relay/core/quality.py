@@ -183,8 +183,8 @@ class Histogram:
         wanted, below = share * self.count, 0.0
         for (low, high), count in zip(self._buckets(), self.counts, strict=True):
             if count and below + count >= wanted:
-                high, part = min(high, self.max), max(0.0, wanted - below) / count
-                return high if part >= 1 else min(high, low + (high - low) * part)
+                end, part = min(high, self.max), max(0.0, wanted - below) / count
+                return end if part >= 1 else min(end, low + (end - low) * part)
             below += count
         return self.max
 
