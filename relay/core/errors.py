@@ -62,9 +62,15 @@ class BodyTimeout(RelayError):
 
 
 class UnsupportedMediaType(RelayError):
-    """The content type is none that this path takes (415)."""
+    """The content type is none that this path takes (415); `accept_patch` is what PATCH takes."""
 
     code = "unsupported_media_type"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, accept_patch: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.accept_patch = accept_patch
 
 
 class PreconditionFailed(RelayError):

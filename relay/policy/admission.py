@@ -71,6 +71,7 @@ class Admission:
         self._live_count = live_count
         self._by_key = RateLimiter(limits.calls_per_minute)
         self._by_address = RateLimiter(limits.calls_per_minute_per_address)
+        self._ice_servers_by_address = RateLimiter(limits.calls_per_minute_per_address)
         self.draining = False
 
     def drain(self) -> None:
@@ -93,6 +94,12 @@ class Admission:
             raise Overloaded(
                 "The server has as many calls as it takes.", retry_after_s=FULL_RETRY_AFTER_S
             )
+
+    def admit_ice_servers(self, address: str, now: float) -> None:
+        """Counts one request for ICE servers, as many as calls; raises RateLimited."""
+        wait_s = self._ice_servers_by_address.take(_network(address), now)
+        if wait_s > 0:
+            raise RateLimited("Too many requests in a short time.", retry_after_s=wait_s)
 
 
 def _network(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,11 +17,16 @@ from relay.core.errors import (
 )
 from relay.core.sdp import Transport
 from relay.core.sdpfrag import SdpFragment, render
+from relay.policy.admission import RateLimiter
 from relay.rtc import Leg
 
 ANY_TAG: Final = "*"
 MAX_READERS: Final = 4
 """Of the relay's late candidates, at a time."""
+
+PATCHES_PER_MINUTE: Final = 120
+RESTARTS_PER_MINUTE: Final = 30
+"""Each opens checks to up to `ice.max_remote_candidates` addresses."""
 
 _MAX_PAST: Final = 64
 
@@ -51,6 +57,8 @@ class ClientIce:
         self._mid = mid
         self._past: list[str] = []
         self._readers = 0
+        self._patches = RateLimiter(PATCHES_PER_MINUTE)
+        self._restarts = RateLimiter(RESTARTS_PER_MINUTE)
 
     @property
     def etag(self) -> str:
@@ -62,8 +70,9 @@ class ClientIce:
 
         `tags` are If-Match's entity-tags, `*` for any, None without the header. A restart whose
         answer was lost may be sent again as it was, and gets the same answer. Raises
-        InvalidRequest, PreconditionRequired, PreconditionFailed.
+        RateLimited, InvalidRequest, PreconditionRequired, PreconditionFailed.
         """
+        _take(self._patches)
         fragment = SdpFragment.parse(text, self._mids)
         if tags is None:
             raise PreconditionRequired("If-Match is needed: the call's ETag, or * for a restart.")
@@ -87,6 +96,7 @@ class ClientIce:
     def _restart(self, fragment: SdpFragment) -> RestartAnswer:
         assert fragment.ice_ufrag is not None
         assert fragment.ice_pwd is not None
+        _take(self._restarts)
         self._past = [*self._past, self._remote.ice_ufrag][-_MAX_PAST:]
         self._remote = replace(
             self._remote,
@@ -118,6 +128,12 @@ class ClientIce:
         async for candidate in self._leg.candidates:
             yield f"a={candidate.render()} ufrag {self.etag}"
         yield "a=end-of-candidates"
+
+
+def _take(limiter: RateLimiter) -> None:
+    wait_s = limiter.take("", time.monotonic())
+    if wait_s > 0:
+        raise RateLimited("Too many PATCH requests for this call.", retry_after_s=wait_s)
 
 
 def _of_session(candidates: Collection[Candidate], ufrag: str) -> Iterator[Candidate]:

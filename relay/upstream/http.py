@@ -70,7 +70,7 @@ class HttpClient:
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._url = URL(options.url)
-        self._proxy = _proxy_for(self._url, options.http_proxy)
+        self._proxy = URL(proxy) if (proxy := proxy_for(options.url, options.http_proxy)) else None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 ssl=_ssl_context(options.ca_bundle),
@@ -217,11 +217,9 @@ def _ssl_context(ca_bundle: Path | None) -> ssl.SSLContext | Literal[True]:
     return context
 
 
-def _proxy_for(url: URL, http_proxy: str | None) -> URL | None:
+def proxy_for(url: str, proxy: str | None) -> str | None:
     """A proxy elsewhere cannot reach this machine's own simulator."""
-    if http_proxy is None or url.host in ("localhost", "127.0.0.1", "::1"):
-        return None
-    return URL(http_proxy)
+    return None if URL(url).host in ("localhost", "127.0.0.1", "::1") else proxy
 
 
 async def _read(stream: aiohttp.StreamReader, limit: int) -> bytes:

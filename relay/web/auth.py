@@ -19,23 +19,36 @@ _UPSTREAM_TOKEN_PREFIX: Final = "ek_"  # noqa: S105  (a name, no secret)
 class Authenticator:
     """Judges the `Authorization` header of a request.
 
-    With `mode` none, a credential that is not a token is ignored: clients send some dummy key, for
-    their SDK wants one.
+    `max_call_s` is how long a call may last. With `mode` none, a credential that is not a token is
+    ignored: clients send some dummy key, for their SDK wants one.
     """
 
     def __init__(
-        self, mode: Literal["none", "keys"], keys: KeyRing, mint: TokenMint, *, passthrough: bool
+        self,
+        mode: Literal["none", "keys"],
+        keys: KeyRing,
+        mint: TokenMint,
+        *,
+        passthrough: bool,
+        max_call_s: float = 0.0,
     ) -> None:
         self._mode = mode
         self._keys = keys
         self._mint = mint
         self._passthrough = passthrough
+        self._max_call_s = max_call_s
 
-    def principal_of(self, authorization: str | None, origin: str | None, now: float) -> Principal:
-        """Who sent these headers; `now` is Unix time. Raises Unauthenticated or Forbidden."""
+    def principal_of(
+        self, authorization: str | None, origin: str | None, now: float, *, opens_calls: bool = True
+    ) -> Principal:
+        """Who sent these headers; `now` is Unix time. Raises Unauthenticated or Forbidden.
+
+        Unless it `opens_calls`, a token is good for as long as a call opened with it can last.
+        """
         credential = _bearer(authorization)
         if credential is not None and credential.startswith(TOKEN_PREFIX):
-            return self._of_token(credential, origin, now)
+            used_at = now if opens_calls else now - self._max_call_s
+            return self._of_token(credential, origin, used_at)
         if (
             self._passthrough
             and credential is not None

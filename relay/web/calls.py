@@ -12,13 +12,16 @@ from aiohttp import web
 from relay.core.beta import ga_model, ga_session
 from relay.core.errors import InvalidOffer, InvalidRequest, UnsupportedMediaType
 from relay.core.principal import Principal
+from relay.core.sdpfrag import MEDIA_TYPE
 from relay.core.session_config import SessionRules, session_for
+from relay.policy.iceservers import IceServerList
 from relay.session.call import Call
 from relay.session.calls import Calls
 from relay.session.model import CallRequest
 from relay.web.bodies import BodyLimits, parse_json_object, read_body
 from relay.web.door import Door
 from relay.web.formdata import Part, parse_form
+from relay.web.iceservers import ice_server_links
 
 CALLS_PATH: Final = "/v1/realtime/calls"
 
@@ -38,9 +41,17 @@ class _Wanted:
 class CallRoutes:
     """The handlers of calls."""
 
-    def __init__(self, door: Door, calls: Calls, rules: SessionRules, limits: BodyLimits) -> None:
+    def __init__(
+        self,
+        door: Door,
+        calls: Calls,
+        servers: IceServerList,
+        rules: SessionRules,
+        limits: BodyLimits,
+    ) -> None:
         self._door = door
         self._calls = calls
+        self._servers = servers
         self._rules = rules
         self._limits = limits
 
@@ -70,10 +81,25 @@ class CallRoutes:
                 headers=_headers_for_upstream(request, principal),
             )
         )
-        return _answer(call)
+        return self._answer(call)
+
+    def _answer(self, call: Call) -> web.Response:
+        response = web.Response(
+            status=201,
+            body=call.answer.encode(),
+            headers={
+                "Content-Type": "application/sdp",
+                "Location": f"{CALLS_PATH}/{call.id}",
+                "ETag": f'"{call.ice.etag}"',
+                "Accept-Patch": MEDIA_TYPE,
+            },
+        )
+        for link in ice_server_links(self._servers, call.id):
+            response.headers.add("Link", link)
+        return response
 
     async def hang_up(self, request: web.Request) -> web.Response:
-        principal = self._door.identify(request)
+        principal = self._door.identify_owner(request)
         call = self._calls.find(request.match_info["call_id"], principal)
         await self._calls.hang_up(call, "client")
         return web.Response(status=200)
@@ -153,15 +179,3 @@ def _headers_for_upstream(request: web.Request, principal: Principal) -> dict[st
     if principal.safety_identifier is not None:
         headers[_SAFETY_HEADER] = principal.safety_identifier
     return headers
-
-
-def _answer(call: Call) -> web.Response:
-    return web.Response(
-        status=201,
-        body=call.answer.encode(),
-        headers={
-            "Content-Type": "application/sdp",
-            "Location": f"{CALLS_PATH}/{call.id}",
-            "ETag": f'"{call.ice.etag}"',
-        },
-    )

@@ -10,13 +10,15 @@ from typing import Final
 from aiohttp import web
 
 from relay.core.errors import Forbidden
+from relay.core.sdpfrag import MEDIA_TYPE
 
 _EXPOSED: Final = "Location, ETag, Link, Accept-Patch, X-Request-Id, Retry-After"
-_METHODS: Final = "GET, POST, DELETE, OPTIONS"
+_METHODS: Final = "GET, POST, PATCH, DELETE, OPTIONS"
 _HEADERS: Final = (
     "authorization",
     "content-type",
     "if-match",
+    "last-event-id",
     "x-openai-agents-sdk",
     "openai-safety-identifier",
     "openai-organization",
@@ -47,6 +49,8 @@ class Cors:
                 "Access-Control-Allow-Methods": _METHODS,
                 "Access-Control-Allow-Headers": ", ".join(names),
                 "Access-Control-Max-Age": str(_MAX_AGE_S),
+                "Accept-Post": "application/sdp, multipart/form-data",
+                "Accept-Patch": MEDIA_TYPE,
             },
         )
 

@@ -37,11 +37,32 @@ class Door:
             request.headers.get("Authorization"), request.headers.get("Origin"), time.time()
         )
 
+    def identify_owner(self, request: web.Request) -> Principal:
+        """Who is asking for a call that is there already. Its token may have expired since, for
+        that ends the opening of calls, not those that it opened."""
+        self._cors.refuse_foreign(request)
+        return self._authenticator.principal_of(
+            request.headers.get("Authorization"),
+            request.headers.get("Origin"),
+            time.time(),
+            opens_calls=False,
+        )
+
     def admit_call(self, request: web.Request) -> Principal:
         """Who is asking for a call that may begin now. Raises RateLimited or Overloaded, too."""
         principal = self.identify(request)
-        address = client_address(
+        now = asyncio.get_running_loop().time()
+        self._admission.admit(self._address_of(request), principal.key_id, now)
+        return principal
+
+    def admit_ice_servers(self, request: web.Request) -> Principal:
+        """Who is asking for ICE servers and may have them now. Raises RateLimited, too."""
+        principal = self.identify(request)
+        now = asyncio.get_running_loop().time()
+        self._admission.admit_ice_servers(self._address_of(request), now)
+        return principal
+
+    def _address_of(self, request: web.Request) -> str:
+        return client_address(
             request.remote, request.headers.getall("X-Forwarded-For", []), self._trusted_proxies
         )
-        self._admission.admit(address, principal.key_id, asyncio.get_running_loop().time())
-        return principal

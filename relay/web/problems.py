@@ -56,6 +56,8 @@ def _for_relay_error(error: errors.RelayError) -> web.Response:
     response = _problem(status, kind, error.code, error.message, error.param)
     if isinstance(error, errors.RateLimited | errors.Overloaded):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, errors.UnsupportedMediaType) and error.accept_patch is not None:
+        response.headers["Accept-Patch"] = error.accept_patch  # RFC 5789 §2.2
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     if status == 408:

@@ -14,6 +14,8 @@ import pytest
 from aiohttp import web
 
 from relay.app import admission_for, web_application
+from relay.app.options import revealed
+from relay.app.turn import server_list
 from relay.rtc import CertificateStore, IceOptions, Sockets
 from relay.session.calls import Calls
 from relay.session.model import SessionOptions
@@ -108,6 +110,7 @@ async def serve() -> AsyncIterator[Serve]:
             sockets = Sockets(IceOptions(bind=("127.0.0.1",)))
             sockets.open()
             stack.callback(sockets.close)
+            turn = settings.turn
             upstream = ToldUpstream()
             upstream.may_answer.set()
             options = SessionOptions(max_sessions=settings.session.max_sessions)
@@ -120,6 +123,7 @@ async def serve() -> AsyncIterator[Serve]:
                 calls=calls,
                 admission=admission_for(settings, calls.live_count),
                 metrics=metrics,
+                servers=server_list(turn, turn.urls, revealed(turn.secret)),
                 assets={"index.html": PAGE, "relay.js": PAGE},
                 why_not_ready=lambda: why_not_ready,
             )

@@ -19,6 +19,7 @@ LISTED = (
     "authorization",
     "content-type",
     "if-match",
+    "last-event-id",
     "x-openai-agents-sdk",
     "openai-safety-identifier",
     "openai-organization",
@@ -56,7 +57,7 @@ async def test_preflight_allows_the_listed_headers_on_every_path(serve: Serve, p
         assert response.status == 204
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         assert set(LISTED) <= set(allowed)
-        assert {"POST", "DELETE", "GET"} <= set(
+        assert {"POST", "PATCH", "DELETE", "GET"} <= set(
             response.headers["Access-Control-Allow-Methods"].split(", ")
         )
         assert int(response.headers["Access-Control-Max-Age"]) > 0

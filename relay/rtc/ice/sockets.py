@@ -135,6 +135,11 @@ class Sockets:
         return self._shared
 
     @property
+    def bound(self) -> tuple[str, ...]:
+        """The addresses that are listened on."""
+        return tuple(wire.local[0] for wire in self._shared)
+
+    @property
     def port(self) -> int:
         return self._shared[0].local[1] if self._shared else 0
 

@@ -1,4 +1,4 @@
-"""The composition root: builds every object from the settings, and names what nobody else does."""
+"""The server as a whole: built from the settings, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
-from pydantic import SecretStr
 
-from relay.core.session_config import SHORT_NAMES, SessionRules, path_of, put
+from relay.app.errors import CannotStart
+from relay.app.options import (
+    authenticator,
+    ice_options,
+    revealed,
+    session_options,
+    session_rules,
+    token_mint,
+    turn_context,
+    upstream_options,
+)
+from relay.app.reach import advertised, reach_problems
+from relay.app.turn import Turn, turn_for
 from relay.policy.admission import Admission, Limits
-from relay.policy.keys import KeyRing
-from relay.policy.tokens import TokenMint
-from relay.rtc import CertificateStore, IceOptions, Sockets
+from relay.policy.iceservers import IceServerList
+from relay.rtc import CertificateStore, Sockets
 from relay.session.calls import Calls
-from relay.session.model import ChannelLimits, SessionOptions
-from relay.settings import AuthSettings, HttpSettings, SessionSettings, Settings
+from relay.settings import HttpSettings, Settings
 from relay.telemetry.metrics import Metrics
-from relay.upstream.http import HttpOptions
-from relay.upstream.openai import OpenAIOptions, OpenAIUpstream
-from relay.web.auth import Authenticator
+from relay.upstream.openai import OpenAIUpstream
 from relay.web.bodies import BodyLimits
 from relay.web.calls import CallRoutes
 from relay.web.cors import Cors
 from relay.web.door import Door
 from relay.web.health import HealthRoutes
+from relay.web.iceservers import IceServerRoutes
 from relay.web.pages import Asset, PageRoutes, load_assets
 from relay.web.secrets import SecretRoutes
 from relay.web.server import Listener, create_application, listen
+from relay.web.trickle import TrickleRoutes
 
 log = structlog.get_logger(__name__)
-
-NO_KEY = "sk-simulator"
-"""What the simulator is shown where the server has no key; it takes any that looks like one."""
-
-
-class CannotStart(Exception):
-    """The server cannot start as the settings want it; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Prepared:
     settings: Settings
     assets: Mapping[str, Asset]
     tls: ssl.SSLContext | None
+    turn_ca: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def prepare(settings: Settings) -> Prepared:
         raise CannotStart(
             "There is no upstream key: set OPENAI_API_KEY, or run `relay demo`, which needs none."
         )
-    return Prepared(settings, load_assets(), _tls(settings.http))
+    return Prepared(settings, load_assets(), _tls(settings.http), _turn_ca(settings))
 
 
 @asynccontextmanager
@@ -76,14 +79,15 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
     """
     settings = prepared.settings
     async with AsyncExitStack() as stack:
-        sockets = _open_sockets(settings)
+        sockets = _open_sockets(prepared)
         stack.callback(sockets.close)
-        upstream = OpenAIUpstream(_upstream_options(settings))
+        turn = await stack.enter_async_context(turn_for(settings, sockets))
+        upstream = OpenAIUpstream(upstream_options(settings))
         stack.push_async_callback(upstream.close)
         metrics = Metrics()
         certificates = CertificateStore()
         certificates.current()  # made now, so that the first call does not wait for it
-        calls = Calls(upstream, sockets, certificates, _session_options(settings), metrics)
+        calls = Calls(upstream, sockets, certificates, session_options(settings), metrics)
         metrics.watch(calls)
         admission = admission_for(settings, calls.live_count)
         application = web_application(
@@ -91,14 +95,17 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
             calls=calls,
             admission=admission,
             metrics=metrics,
+            servers=turn.servers,
             assets=prepared.assets,
-            why_not_ready=lambda: _why_not_ready(admission, sockets),
+            why_not_ready=lambda: _why_not_ready(admission, sockets, turn),
         )
         port = await _listen(stack, application, prepared)
         stack.push_async_callback(calls.close)
         stack.callback(admission.drain)  # the first step down, for the stack is undone from its top
         url = settings.http.public_url or _url(settings.http, port)
-        log.info("server.started", url=url, **_start_facts(settings, sockets))
+        log.info("server.started", url=url, **_start_facts(settings, sockets, turn))
+        for problem in reach_problems(settings, sockets.candidates):
+            log.warning("server.out_of_reach", problem=problem)
         yield Server(url, port)
         log.info("server.stopping", calls=calls.live_count())
 
@@ -123,19 +130,22 @@ def web_application(
     calls: Calls,
     admission: Admission,
     metrics: Metrics,
+    servers: IceServerList,
     assets: Mapping[str, Asset],
     why_not_ready: Callable[[], str | None],
 ) -> web.Application:
     """The HTTP surface over `calls`."""
-    mint = _mint(settings.auth)
+    mint = token_mint(settings)
     cors = Cors(settings.http.cors_origins)
-    door = Door(cors, _authenticator(settings.auth, mint), admission, settings.http.trusted_proxies)
-    rules = _session_rules(settings)
+    door = Door(cors, authenticator(settings, mint), admission, settings.http.trusted_proxies)
+    rules = session_rules(settings)
     limits = BodyLimits(settings.http.max_body_bytes, settings.http.body_timeout_s)
     routes = [
-        *CallRoutes(door, calls, rules, limits).routes(),
+        *CallRoutes(door, calls, servers, rules, limits).routes(),
+        *TrickleRoutes(door, calls, servers, limits).routes(),
+        *IceServerRoutes(door, servers).routes(),
         *SecretRoutes(door, mint, rules, limits).routes(),
-        *HealthRoutes(metrics, why_not_ready, _revealed(settings.admin.token)).routes(),
+        *HealthRoutes(metrics, why_not_ready, revealed(settings.admin.token)).routes(),
         *PageRoutes(assets).routes(),
     ]
     return create_application(routes, cors=cors, metrics=metrics, max_body_bytes=limits.max_bytes)
@@ -150,82 +160,26 @@ def admission_for(settings: Settings, live_count: Callable[[], int]) -> Admissio
     return Admission(limits, live_count)
 
 
-# --- settings → options of the rooms ---
+# --- what is opened ---
 
 
-def _open_sockets(settings: Settings) -> Sockets:
-    ice = settings.ice
-    sockets = Sockets(
-        IceOptions(
-            udp_port=ice.udp_port,
-            bind=ice.bind,
-            public_addresses=tuple(str(address) for address in ice.public_addresses),
-            allow_private_candidates=ice.allow_private_candidates,
-            max_remote_candidates=ice.max_remote_candidates,
-        )
-    )
+def _open_sockets(prepared: Prepared) -> Sockets:
+    sockets = Sockets(ice_options(prepared.settings, prepared.turn_ca))
     try:
         sockets.open()
     except OSError as error:
         raise CannotStart(
-            f"The media port cannot be opened, set ice.udp_port or ice.bind: "
+            f"The media port cannot be opened, set ice.udp_port, ice.tcp_port or ice.bind: "
             f"{error.strerror or error}"
         ) from None
     return sockets
 
 
-def _upstream_options(settings: Settings) -> OpenAIOptions:
-    upstream = settings.upstream
-    return OpenAIOptions(
-        api_key=_revealed(upstream.api_key) or NO_KEY,
-        http=HttpOptions(
-            url=upstream.url,
-            http_proxy=_revealed(upstream.http_proxy),
-            ca_bundle=upstream.ca_bundle,
-        ),
-    )
-
-
-def _session_options(settings: Settings) -> SessionOptions:
-    session = settings.session
-    return SessionOptions(
-        max_sessions=session.max_sessions,
-        connect_timeout_s=settings.upstream.connect_timeout_s,
-        disconnect_grace_s=session.disconnect_grace_s,
-        max_duration_s=session.max_duration_s,
-        idle_timeout_s=session.idle_timeout_s,
-        video=settings.media.video == "on",
-        channel=ChannelLimits(max_message_bytes=settings.policy.max_message_bytes),
-    )
-
-
-def _mint(auth: AuthSettings) -> TokenMint:
-    return TokenMint(
-        _revealed(auth.token_secret),
-        [secret.get_secret_value() for secret in auth.old_token_secrets],
-    )
-
-
-def _authenticator(auth: AuthSettings, mint: TokenMint) -> Authenticator:
-    keys = KeyRing({key.id: key.hash for key in auth.keys})
-    return Authenticator(auth.mode, keys, mint, passthrough=auth.passes_through)
-
-
-def _session_rules(settings: Settings) -> SessionRules:
-    return SessionRules(
-        model=settings.upstream.model,
-        defaults=_session_defaults(settings.session),
-        locked=tuple(path_of(name) for name in settings.session.locked),
-    )
-
-
-def _session_defaults(session: SessionSettings) -> dict[str, object]:
-    defaults: dict[str, object] = {}
-    for name in ("instructions", "tools", *SHORT_NAMES):
-        value = getattr(session, name)
-        if value is not None:
-            put(defaults, path_of(name), list(value) if isinstance(value, tuple) else value)
-    return defaults
+def _turn_ca(settings: Settings) -> ssl.SSLContext | None:
+    try:
+        return turn_context(settings)
+    except OSError as error:  # SSLError is one
+        raise CannotStart(f"ice.ca_bundle cannot be used: {error.strerror or error}") from None
 
 
 def _tls(http: HttpSettings) -> ssl.SSLContext | None:
@@ -241,17 +195,15 @@ def _tls(http: HttpSettings) -> ssl.SSLContext | None:
     return context
 
 
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
 # --- what is told ---
 
 
-def _why_not_ready(admission: Admission, sockets: Sockets) -> str | None:
+def _why_not_ready(admission: Admission, sockets: Sockets, turn: Turn) -> str | None:
     if admission.draining:
         return "The server is shutting down."
-    if not sockets.candidates:
+    if turn.is_down:
+        return "The managed TURN server is down."
+    if not sockets.candidates and sockets.options.client_policy == "all":
         return "There is no address that a browser could reach."
     return None
 
@@ -262,9 +214,10 @@ def _url(http: HttpSettings, port: int) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _start_facts(settings: Settings, sockets: Sockets) -> dict[str, object]:
-    return {
+def _start_facts(settings: Settings, sockets: Sockets, turn: Turn) -> dict[str, object]:
+    facts: dict[str, object] = {
         "upstream": settings.upstream.url,
         "auth": settings.auth.mode,
-        "media": [f"{c.transport} {c.address} {c.port}" for c in sockets.candidates],
+        "media": advertised(sockets.candidates),
     }
+    return facts | ({"turn": list(turn.urls)} if turn.urls else {})
