@@ -75,7 +75,7 @@ class Mixer:
             async with asyncio.timeout(timeout_s):
                 _, told = await process.communicate()
         except TimeoutError:
-            return f"it took longer than {timeout_s:.0f} s"
+            return f"it took longer than {timeout_s:g} s"
         finally:
             if process.returncode is None:
                 process.kill()

@@ -34,10 +34,11 @@ class Track(ABC):
         self.malformed = 0
         """Packets that no decoder would take."""
         self.lost = 0
-        """Samples that the disk did not take."""
+        """Samples of packets that the disk did not take."""
         self._file = AppendFile(path)
         self._max_pending = int(MAX_PENDING_S * rate)
         self._kept_position = 0
+        self._waiting = 0  # samples of packets, for the disk
         self._has_ended = False
 
     @property
@@ -56,16 +57,14 @@ class Track(ABC):
 
     def advance(self, now_s: float) -> None:
         """Brings to the disk what is due. Raises OSError; what is not there waits."""
-        for placed in self.timeline.pop(int(now_s * self.rate)):
-            self._write(placed)
+        self._take(self.timeline.pop(int(now_s * self.rate)))
         self._flush()
 
     def end(self, end_s: float) -> None:
         """Takes what waits for others, and the silence until the end; then `advance` once more."""
         if self._has_ended:
             return
-        for placed in self.timeline.flush():
-            self._write(placed)
+        self._take(self.timeline.flush())
         self._has_ended = True
         if self.timeline.counts.placed:
             gap = self.timeline.gap_until(int(end_s * self.rate))
@@ -75,20 +74,26 @@ class Track(ABC):
     def close(self) -> None:
         self._file.close()
 
+    def _take(self, placed: list[Placed]) -> None:
+        for one in placed:
+            self._write(one)
+            self._waiting += one.kept
+
     def _flush(self) -> None:
         try:
             self._append()
         except OSError:
-            if self.timeline.position - self._kept_position > self._max_pending:
+            # After the end nothing comes any more that could be put behind the gap.
+            if self._waiting > self._max_pending and not self._has_ended:
                 self._let_go()
             raise
+        self._waiting = 0
         self._kept_position = self.timeline.position
         self._settle()
 
     def _let_go(self) -> None:
-        if self._has_ended:  # nothing comes that could fill its place
-            return
-        self.lost += self.timeline.position - self._kept_position
+        self.lost += self._waiting
+        self._waiting = 0
         self.timeline.rewind(self._kept_position)
         self._clear()
 

@@ -13,6 +13,7 @@ from relay.core import opus
 from relay.stores.audio import inspect, opus_packets, sound
 from relay.stores.events import read_events
 from relay.stores.verify import verify
+from tests.stores.disk import fill, small_disk
 from tests.taps import sounds
 from tests.taps.sounds import PCMA, PCMU, g711_tone, loud_parts, opus_tone, rtp
 from tests.taps.stage import Stage, heard, played, probed, stream
@@ -301,6 +302,43 @@ def test_recording_that_is_finished_twice_is_finished_once(stage: Stage) -> None
 
     assert {path.name: path.read_bytes() for path in stage.folder.path.iterdir()} == before
     assert verify(stage.folder).holds(strict=True)
+
+
+@pytest.mark.parametrize("payload_type", [sounds.OPUS, PCMU])
+def test_disk_that_is_full_for_long_leaves_a_gap_and_no_shift(
+    tmp_path: Path, payload_type: int
+) -> None:
+    tone, codes = opus_tone(440, 2.0), g711_tone(440, 2.0, "pcm_mulaw")
+
+    def packet(n: int) -> bytes:
+        if payload_type == sounds.OPUS:
+            return rtp(n, tone[n % 100])
+        code = codes[n % 100 * 160 : n % 100 * 160 + 160]
+        return rtp(n, code, payload_type=PCMU, frame=160)
+
+    with small_disk(tmp_path / "disk", 600) as disk:
+        stage = Stage(disk)
+        stage.speak("up", [(1.0 + n * 0.02, packet(n)) for n in range(200)])
+        ballast = fill(disk)
+        stage.speak("up", [(1.0 + n * 0.02, packet(n)) for n in range(200, 1_400)])
+        assert stage.failures
+        ballast.unlink()
+        stage.speak("up", [(1.0 + n * 0.02, packet(n)) for n in range(1_400, 1_600)])
+        stage.end(34.0)
+
+        [path] = stage.folder.audio("client")
+        parts = [part for part in loud_parts(heard(path), 440) if part[1] - part[0] > 0.5]
+        verdict = verify(stage.folder)
+        report = stage.recording.report()
+
+    assert verdict.holds(strict=True)
+    assert len(parts) == 2
+    assert parts[0] == pytest.approx((1.0, 5.0), abs=0.6)
+    assert parts[1][1] == pytest.approx(33.0, abs=0.03)
+    # What was let go, ten seconds at a time, is missing, and no more.
+    silence_s = parts[1][0] - parts[0][1]
+    assert report.lost.audio_s == pytest.approx(silence_s, abs=0.1)
+    assert 20 < silence_s < 24.5
 
 
 @pytest.mark.slow
