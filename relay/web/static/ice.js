@@ -14,7 +14,7 @@ const RESTART_DELAYS_MS = [0, 250, 500, 1000, 2000, 4000, 4000, 4000]; // before
 export class IceSession {
   canRestart = false;
   isRestarting = false;
-  /** Whether the answer named ICE servers that were not used so far. */ hasOtherServers = false;
+  /** Whether the answer named ICE servers when there had been none of the relay's. */ hasOtherServers = false;
   #resource = "";
   /** Names the generation of candidates that trickle; null: not now. @type {string | null} */ #etag = null;
   /** Not told yet; null is their end. @type {(RTCIceCandidate | null)[]} */ #candidates = [];
@@ -25,6 +25,8 @@ export class IceSession {
   #headers;
   #onSilence;
   #ended;
+  #ownServers;
+  #serversAreUsed = false;
 
   /**
    * @param {RTCPeerConnection} pc
@@ -37,6 +39,7 @@ export class IceSession {
     this.#headers = headers;
     this.#onSilence = onSilence;
     this.#ended = ended;
+    this.#ownServers = pc.getConfiguration().iceServers ?? [];
     pc.onicecandidate = ({ candidate }) => {
       this.#candidates.push(candidate);
       this.#trickle();
@@ -49,8 +52,25 @@ export class IceSession {
     this.canRestart = headers.get("Accept-Patch")?.includes(SDPFRAG) ?? false;
     this.#etag = this.canRestart ? headers.get("ETag") : null;
     if (this.canRestart) this.#watch();
-    const known = this.#pc.getConfiguration().iceServers?.length;
-    this.hasOtherServers = this.canRestart && !known && addIceServers(this.#pc, linkedServers(headers.get("Link") ?? ""));
+    const used = this.#serversAreUsed;
+    this.hasOtherServers = this.canRestart && this.#useLinks(headers) && !used;
+  }
+
+  /** The relay's servers, from the next gathering on. @param {RTCIceServer[]} [servers] @returns {boolean} */
+  use(servers = []) {
+    if (servers.length === 0) return false;
+    try {
+      this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers: [...this.#ownServers, ...servers] });
+      this.#serversAreUsed = true;
+    } catch {
+      return false; // none that this browser takes
+    }
+    return true;
+  }
+
+  /** @param {Headers} headers their credentials are fresh */
+  #useLinks(headers) {
+    return this.use(linkedServers(headers.get("Link") ?? ""));
   }
 
   /** @param {string} answer the server's, or the fragment that stands for it */
@@ -142,6 +162,7 @@ export class IceSession {
     const sdp = renewed(/** @type {RTCSessionDescription} */ (this.#pc.currentRemoteDescription).sdp, answer);
     await this.#pc.setRemoteDescription({ type: "answer", sdp });
     this.#etag = response.headers.get("ETag");
+    this.#useLinks(response.headers);
     this.answered(answer);
     return this.#checked();
   }
@@ -227,17 +248,6 @@ function linkedServers(link) {
     const value = (/** @type {string} */ name) => new RegExp(`;\\s*${name}="?([^";,]+)`).exec(rest)?.[1];
     return { urls, username: value("username"), credential: value("credential") };
   });
-}
-
-/** @param {RTCPeerConnection} pc @param {RTCIceServer[]} [added] for what is gathered from now on @returns {boolean} whether there are more now */
-export function addIceServers(pc, added = []) {
-  const configuration = pc.getConfiguration();
-  try {
-    pc.setConfiguration({ ...configuration, iceServers: [...(configuration.iceServers ?? []), ...added] });
-  } catch {
-    return false; // none that this browser takes
-  }
-  return added.length > 0;
 }
 
 /** @param {number} ms @param {AbortSignal} signal ends it early @returns {Promise<void>} */

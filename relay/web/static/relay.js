@@ -19,7 +19,7 @@
  * It needs nothing but static/ice.js, keeps nothing outside the call and never stops the caller's tracks.
  */
 
-import { IceSession, addIceServers } from "./static/ice.js";
+import { IceSession } from "./static/ice.js";
 
 const HANG_UP_TIMEOUT_MS = 3000;
 const TURN_AFTER_MS = 800; // without a path by then, the TURN servers that came with the answer are tried
@@ -189,7 +189,7 @@ export class Call {
   async #askForIceServers() {
     const request = { headers: this.#headers, signal: this.#ending.signal };
     const response = await fetch(new URL("ice_servers", this.#target), request).catch(() => null);
-    if (response?.ok) addIceServers(this.pc, parse(await response.text())?.iceServers);
+    if (response?.ok) this.#ice.use(parse(await response.text())?.iceServers);
   }
 
   get #target() {
