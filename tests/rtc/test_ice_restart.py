@@ -36,7 +36,9 @@ async def generations(leg: Leg, count: int) -> None:
     await until(lambda: len(leg._ice._agents) == count)  # type: ignore[attr-defined]
 
 
-async def test_restart_on_a_live_path_loses_nothing(network: Network) -> None:
+async def test_restart_on_a_live_path_is_hardly_heard(network: Network) -> None:
+    """The side that nominates moves a round trip before the other takes media from there: one
+    packet may fall into that, and no more. Events are all delivered, once."""
     offerer, answerer = network.upstream(), network.client()
     ours, theirs = await network.channels(offerer, answerer)
     answerer.on_rtp, offerer.on_rtp, theirs.on_message = (up := Inbox()), (down := Inbox()), Inbox()
@@ -51,11 +53,20 @@ async def test_restart_on_a_live_path_loses_nothing(network: Network) -> None:
         sent += 1
         await asyncio.sleep(0.002)
 
-    assert [sequence_of(p) for p in await up.take(sent)] == list(range(sent))
-    assert [sequence_of(p) for p in await down.take(sent)] == list(range(sent))
+    for received in (await until_last(up, sent), await until_last(down, sent)):
+        assert received == sorted(set(received))
+        assert len(received) >= sent - 1
     assert await theirs.on_message.take(sent) == [f"{n}" for n in range(sent)]
     assert (offerer.local.ice_ufrag, answerer.local.ice_ufrag) != before
     assert (offerer.state, answerer.state) == (LegState.CONNECTED, LegState.CONNECTED)
+
+
+async def until_last(inbox: Inbox, count: int) -> list[int]:
+    """Sequence numbers, to the one before `count`."""
+    received = [sequence_of(await inbox.next())]
+    while received[-1] != count - 1:
+        received.append(sequence_of(await inbox.next()))
+    return received
 
 
 async def test_restart_moves_the_call_to_another_path(network: Network) -> None:

@@ -28,6 +28,7 @@ from tests.rtc.sctp_packets import (
     HEARTBEAT,
     INIT,
     INIT_ACK,
+    LAST,
     RECONFIG,
     SACK,
     SHUTDOWN,
@@ -435,3 +436,51 @@ def test_guard_judges_any_bytes(packet: bytes) -> None:
 def test_guard_lets_whole_chunks_pass(chunks: list[tuple[int, bytes]]) -> None:
     packet = bytes(12) + b"".join(chunk(kind, body) for kind, body in chunks)
     assert is_sound(packet) is (len(chunks) <= 128)
+
+
+async def test_message_behind_an_abandoned_one_is_delivered_at_once(victim: Victim) -> None:
+    """RFC 3758 §3.6: a FORWARD TSN may complete what waited, with no chunk of its own."""
+    _, answerer, ours, theirs, attacker = victim
+    got = theirs.on_message
+    assert isinstance(got, Inbox)
+    assert theirs.id is not None
+    stream, sequence = theirs.id, answerer_sequence(answerer, theirs.id)
+    first = attacker.take_tsns(5)  # the first of them, a message, never comes
+    abandoned = chunk(FORWARD_TSN, struct.pack("!LHH", first, stream, sequence))
+
+    for tsn, data, number, flags in (
+        (first + 1, b"whole", 1, FIRST | LAST),
+        (first + 2, b"in ", 2, FIRST),
+        (first + 3, b"three ", 2, 0),
+    ):
+        attacker.send(data_chunk(tsn, data, stream=stream, sequence=sequence + number, flags=flags))
+    attacker.send(abandoned)
+
+    assert await got.next() == "whole"
+    attacker.send(data_chunk(first + 4, b"parts", stream=stream, sequence=sequence + 2, flags=LAST))
+    assert await got.next() == "in three parts"
+    ours._sctp._outbound_stream_seq[stream] = sequence + 3
+    await works(ours, theirs)
+    assert answerer._sctp._tally.chunks == answerer._sctp._tally.bytes == 0
+
+
+async def test_tally_is_nothing_when_all_is_delivered_or_reset(victim: Victim) -> None:
+    """What is counted as held for the limit must come down again, whatever way a stream goes."""
+    offerer, answerer, ours, theirs, attacker = victim
+    answerer.on_channel = lambda channel: None
+
+    for n in range(5):
+        ours.send(b"x" * 5000 * n)
+    attacker.send(
+        data_chunk(attacker.take_tsns(1), dcep_open(b"left open"), stream=50, protocol=DCEP),
+    )
+    attacker.send(
+        data_chunk(attacker.take_tsns(1), b"never finished", stream=50, sequence=1, flags=FIRST)
+    )
+    await until(lambda: answerer._sctp._tally.chunks == 1)
+    offerer._sctp._reconfig_queue.append(50)
+    await offerer._sctp._transmit_reconfig()
+    await works(ours, theirs)
+
+    await until(lambda: 50 not in answerer._sctp._inbound_streams)
+    assert answerer._sctp._tally.chunks == answerer._sctp._tally.bytes == 0
