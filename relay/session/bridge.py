@@ -51,6 +51,7 @@ class Pipe:
         self._limits = limits
         self._handle = handle
         self._refuse = refuse
+        self.on_passing: Callable[[Direction, Message], None] = lambda *_: None
         self._source: Channel | None = None
         self._target: Channel | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -106,6 +107,7 @@ class Pipe:
         if size > limit:
             self._too_large(size, limit)
         else:
+            self.on_passing(self._direction, message)
             self.put(message)
 
     def _send(self, entry: _Waiting) -> None:
@@ -195,6 +197,15 @@ class ChannelBridge:
     def active_at(self) -> float | None:
         """When the last message came (`time.monotonic`); None while the client has no channel."""
         return None if self._client is None else max(self._up.active_at, self._down.active_at)
+
+    def watch(self, on_passing: Callable[[Direction, Message], None]) -> None:
+        """Tells of each message that passes, both ways, before it is sent on. It must not raise."""
+        self._up.on_passing = self._down.on_passing = on_passing
+
+    def inject(self, message: str) -> None:
+        """An event of the operator's for the upstream, in turn with the client's."""
+        self._up.on_passing("up", message)
+        self._up.put(message, is_ours=True)
 
     def join_upstream(self, channel: Channel) -> None:
         self._down.read_from(channel)

@@ -38,12 +38,23 @@ from relay.core.lifecycle import (
     TimePassed,
 )
 from relay.core.sdp import Sctp, Transport
-from relay.rtc import CertificateStore, Leg, LegFailed, LegState, Path, Sockets, join
+from relay.rtc import (
+    CertificateStore,
+    Leg,
+    LegFailed,
+    LegState,
+    Path,
+    Sockets,
+    Translator,
+    join,
+)
 from relay.session.bridge import UPSTREAM_LABEL, ChannelBridge
 from relay.session.client_ice import ClientIce, RestartAnswer, told_to_client
 from relay.session.facts import facts
 from relay.session.model import CallObserver, CallRequest, CallSnapshot, Phases, SessionOptions
 from relay.session.opening import Answer, Offer
+from relay.session.watching import Watcher, Watches
+from relay.taps.facts import CallFacts, EndFacts
 from relay.upstream.provider import Upstream, UpstreamOffer
 
 LAST_WORD_TIMEOUT_S: Final = 1.0
@@ -69,6 +80,7 @@ class Resources:
     certificates: CertificateStore
     options: SessionOptions
     observer: CallObserver | None = None
+    watchers: tuple[Watcher, ...] = ()
 
 
 class Call:
@@ -105,6 +117,8 @@ class Call:
         self._answering: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._steps: list[asyncio.Task[None]] = []
         self._tasks = asyncio.TaskGroup()
+        self._watches = Watches()
+        self._translator: Translator | None = None
 
     # -- what `Calls` and requests do with it
 
@@ -229,7 +243,7 @@ class Call:
             await asyncio.wait({posting})
         self._answer_client(client, answer)
         if not self._over.is_set():
-            self._connect(answer)
+            self._connect(request, answer)
 
     def _answer_client(self, leg: Leg, answer: Answer) -> None:
         """What takes time to be gathered, and was not meanwhile, trickles."""
@@ -267,20 +281,37 @@ class Call:
 
     # Connecting
 
-    def _connect(self, answer: Answer) -> None:
+    def _connect(self, request: CallRequest, answer: Answer) -> None:
         """The client has what it needs; both legs connect side by side, and nobody waits."""
         client, upstream = self._legs["client"], self._legs["upstream"]
         for leg in (client, upstream):
             leg.packets.inbound.clock_rates = answer.clock_rates
-        join(client, upstream)
+        self._translator = join(client, upstream)
         self._answered_at = time.monotonic()
         self._phases.answered = self._ms_since(self._started)
+        self._begin_watching(request, answer)
         self._handle(Answered())
         if not self._answering.done():
             self._answering.set_result(None)
         # The upstream first: its `session.created` is what a client waits for.
         self._spawn(self._connect_leg(upstream, answer.upstream.transport, answer.upstream.sctp))
         self._spawn(self._connect_leg(client, answer.client_transport, answer.client_sctp))
+
+    def _begin_watching(self, request: CallRequest, answer: Answer) -> None:
+        assert self._translator is not None
+        facts = CallFacts(
+            id=self.id,
+            started_s=self._started,
+            started_at=self._started_at,
+            codecs=answer.audio_codecs,
+            owner=self.owner,
+            key_id=request.principal.key_id,
+            model=request.model,
+            upstream_call_id=self._upstream_call_id,
+        )
+        for tap in self._watches.begin(self._resources.watchers, facts):
+            self._translator.add_tap(tap)
+        self._bridge.watch(self._watches.event)
 
     async def _connect_leg(self, leg: Leg, remote: Transport, sctp: Sctp | None) -> None:
         timeout_s = self._options.connect_timeout_s + LEG_TIMEOUT_SLACK_S
@@ -326,7 +357,15 @@ class Call:
                 Overloaded("The relay is shutting down.", retry_after_s=5.0)
             )
         self._final = self.snapshot()
+        self._end_watching(self._final)
         self._over.set()
+
+    def _end_watching(self, final: CallSnapshot) -> None:
+        assert final.end is not None
+        details = facts(final)
+        self._watches.end(
+            EndFacts(time.monotonic(), str(final.end.outcome), final.end.reason, details)
+        )
 
     def _arm(self, now: float) -> None:
         deadline = self._lifecycle.deadline

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from relay.core.sdp import Description, Sctp, Transport
+from relay.core.ids import Direction
+from relay.core.sdp import Codec, Description, Sctp, Transport
 from relay.rtc.leg import our_setup
 
 
@@ -64,6 +65,12 @@ class Answer:
     def client_sctp(self) -> Sctp | None:
         """None unless both sides want data channels."""
         return None if self.upstream.sctp is None else self.offer.upstream.sctp
+
+    @property
+    def audio_codecs(self) -> dict[Direction, dict[int, Codec]]:
+        """What a payload type means in each direction: the receiver says what it takes."""
+        up, down = self.upstream.section("audio"), self.offer.client.section("audio")
+        return {"up": dict(up.codecs) if up else {}, "down": dict(down.codecs) if down else {}}
 
     @property
     def clock_rates(self) -> dict[int, int]:
