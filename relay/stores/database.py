@@ -58,7 +58,7 @@ def parse_url(url: str) -> URL:
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql" | "postgres" | "postgresql+asyncpg":
             if find_spec("asyncpg") is None:
-                raise InvalidStoreUrl("store.url needs a driver: pip install asyncpg")
+                raise InvalidStoreUrl("store.url needs a driver: install relay[postgresql]")
             return parsed.set(drivername="postgresql+asyncpg")
     raise InvalidStoreUrl("store.url begins with sqlite:// or postgresql+asyncpg://")
 

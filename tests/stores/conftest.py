@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import pytest
 
+from relay.stores.archive import Archive, ArchiveOptions
 from relay.stores.database import Database
 from relay.stores.index import Index
-from tests.stores import postgresql
+from tests.stores import objectstore, postgresql
 
 ORIGIN = "here"
 
@@ -52,3 +53,27 @@ async def database(store_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def index(database: Database) -> Index:
     return Index(database, ORIGIN)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[objectstore.S3]:
+    """moto's server, for all tests."""
+    if reason := objectstore.why_not():
+        pytest.skip(reason)
+    with objectstore.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
+def archive_options(request: pytest.FixtureRequest, tmp_path: Path) -> ArchiveOptions:
+    """Targets that are empty."""
+    if request.param == "file":
+        url = (tmp_path / "archive").as_uri()
+        return ArchiveOptions(url, part_bytes=objectstore.MIN_PART_BYTES)
+    s3: objectstore.S3 = request.getfixturevalue("s3")
+    return s3.options(s3.bucket())
+
+
+@pytest.fixture
+def archive(archive_options: ArchiveOptions) -> Archive:
+    return Archive(archive_options)

@@ -26,9 +26,23 @@ from relay.stores.conversation import (
 )
 from relay.stores.folders import Folders
 from relay.stores.reading import UPLOAD, files_of, read_entry, source_of
-from tests.stores.conversations import BEGAN, MODEL, make_folder, transcript_json, usage
+from tests.stores.conversations import (
+    BEGAN,
+    MODEL,
+    make_folder,
+    session_json,
+    transcript_json,
+    usage,
+)
 
 FACTS = FolderFacts("rtc_1", BEGAN.date(), False, (), 0, "")
+
+NAMES = sorted(
+    {"uploaded_at", "lines", "kind", "count", "tokens", "input", "tool", "name", "lost", "packets"}
+    | set(session_json("rtc_1", BEGAN))
+    | set(transcript_json())
+    | set(transcript_json("hello")["turns"][0])
+)
 
 JSON = st.recursive(
     st.none()
@@ -40,11 +54,7 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["state", "started_at", "ended_at", "duration_s", "end", "outcome", "recording"]
-                + ["lost", "packets", "usage", "lines", "kind", "count", "tokens", "input"]
-                + ["turns", "text", "speaker", "start_ms", "tool", "name", "uploaded_at"]
-            ),
+            st.sampled_from(NAMES),
             inner,
             max_size=5,
         )
