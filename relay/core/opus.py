@@ -25,9 +25,6 @@ GRAIN: Final = 120
 MAX_PACKET_SAMPLES: Final = 5_760
 """120 ms (RFC 6716 §3.4 R5)."""
 
-CONCEALED: Final = 2_880
-"""60 ms: a gap that is no longer is concealed as a loss; a longer one is silence."""
-
 _MAX_FRAME_BYTES: Final = 1275
 
 _FRAME_SAMPLES: Final = tuple(
@@ -49,8 +46,12 @@ _FIRST_CELT_TOC: Final = 16 << 3
 _HEAD: Final = struct.Struct("<8sBBHIhB")
 _SILENCE: Final = b"\xff\xfe"
 """A CELT frame that says silence, and nothing else: decoders agree on it to the sample."""
-_SILENT_CONFIG: Final = {960: 31, 480: 30, 240: 29, 120: 28}
-_SIX_FRAMES: Final = bytes((31 << 3 | 3, 6)) + _SILENCE * 6
+_SIZES: Final = (960, 480, 240, 120)
+_FULL_BAND: Final = {960: 31, 480: 30, 240: 29, 120: 28}
+_SIX_FRAMES: Final = b"\x06"
+_SHORT: Final = {120: 0, 240: 1}
+_CELT_OF: Final = (16, 20, 20, 24, 28)
+"""The first configuration of CELT for SILK's NB, MB and WB, and for the hybrid's SWB and FB."""
 
 
 def samples(packet: bytes) -> int:
@@ -122,42 +123,41 @@ def is_stereo(packet: bytes) -> bool:
 def gap(duration: int, last: bytes | None) -> Iterator[tuple[bytes, int]]:
     """Packets for `duration` samples in which none came, each with its own duration.
 
-    For a loss they are what RFC 7845 §4.1 wants, frames of no bytes in the manner of `last`, which
-    decoders conceal; for anything longer they say silence. `duration` is a multiple of GRAIN; None
-    for `last` where nothing was heard yet.
+    As RFC 7845 §4.1 wants it: frames of no bytes in the manner of `last`, the packet before. They
+    have a decoder conceal what is missing, as in the call itself, and keep it in the state that the
+    next packet was encoded for, which a frame of silence would not. Where nothing was heard yet,
+    and `last` is None, it is silence. `duration` is a multiple of GRAIN.
     """
     assert duration >= 0
     assert duration % GRAIN == 0
-    left = duration
-    if last is not None and duration <= CONCEALED:
-        sizes = _CELT_SIZES if last[0] >= _FIRST_CELT_TOC else _SILK_SIZES
-        for size in _split(left, sizes):
-            yield bytes((_concealing_toc(last[0], size),)), size
-            left -= size
-    while left >= MAX_PACKET_SAMPLES:
-        yield _SIX_FRAMES, MAX_PACKET_SAMPLES
-        left -= MAX_PACKET_SAMPLES
-    for size in _split(left, _CELT_SIZES):
-        yield bytes((_SILENT_CONFIG[size] << 3,)) + _SILENCE, size
-
-
-def _split(duration: int, sizes: tuple[int, ...]) -> Iterator[int]:
-    for size in sizes:
+    while duration >= MAX_PACKET_SAMPLES:
+        toc = bytes((_toc(last, 960) | 3,))
+        yield toc + _SIX_FRAMES + (b"" if last else _SILENCE * 6), MAX_PACKET_SAMPLES
+        duration -= MAX_PACKET_SAMPLES
+    for size in _SIZES:
         while duration >= size:
-            yield size
+            yield bytes((_toc(last, size),)) + (b"" if last else _SILENCE), size
             duration -= size
 
 
-def _concealing_toc(toc: int, size: int) -> int:
-    """The TOC of one frame of `size` in the mode, bandwidth and channels of `toc`."""
-    config = toc >> 3
-    if config < 12:
-        config = config & ~3 | (size == 960)
-    elif config < 16:
-        config = config & ~1 | (size == 960)
+def _toc(last: bytes | None, size: int) -> int:
+    """The TOC of one frame of `size`, in the mode, bandwidth and channels of `last`."""
+    if not last:
+        return _FULL_BAND[size] << 3
+    config = last[0] >> 3
+    if config >= 16:
+        config = config & ~3 | _SIZES[::-1].index(size)
+    elif size in _SHORT:  # CELT's alone; what is concealed stays in the mode before
+        bandwidth = config // 4 if config < 12 else 3 + (config - 12) // 2
+        config = _CELT_OF[bandwidth] + _SHORT[size]
     else:
-        config = config & ~3 | {120: 0, 240: 1, 480: 2, 960: 3}[size]
-    return config << 3 | toc & 0x04
+        config = config & (~3 if config < 12 else ~1) | (size == 960)
+    return config << 3 | last[0] & 0x04
+
+
+def is_empty(packet: bytes) -> bool:
+    """Whether it has no frame with bytes in it: a gap, or the sender's own silence (DTX)."""
+    return len(packet) == 1 or (len(packet) == 2 and packet[0] & 3 == 3)
 
 
 @dataclass(frozen=True, slots=True)

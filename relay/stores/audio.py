@@ -16,6 +16,9 @@ from relay.core.opus import Head
 RATE: Final = 48_000
 """Of all sound that is read, in Hz."""
 
+CONCEALED_BYTES: Final = 2 * RATE * 60 // 1000
+"""So much of a gap may be heard as what a decoder makes of it: 60 ms, a loss."""
+
 _PORTION_BYTES: Final = 1 << 16
 
 
@@ -44,8 +47,8 @@ def inspect(path: Path) -> Inspection:
 def sound(path: Path) -> Iterator[bytes]:
     """What is heard, as signed 16-bit mono at RATE, from the call's zero; in portions.
 
-    A side's encoder looks ahead, which is taken out, and what no decoder takes is silence. Raises
-    OSError; the damage of a file is passed over.
+    A side's encoder looks ahead, which is taken out. Short gaps are concealed, longer ones are
+    silence, and so is what no decoder takes. Raises OSError; the damage of a file is passed over.
     """
     return _wav_sound(path) if path.suffix == ".wav" else _ogg_sound(path)
 
@@ -170,9 +173,12 @@ def new_opus_decoder() -> av.AudioCodecContext:
 
 
 def _ogg_sound(path: Path) -> Iterator[bytes]:
-    decoder, skip = new_opus_decoder(), 2 * opus.PRE_SKIP
+    decoder, skip, empty = new_opus_decoder(), 2 * opus.PRE_SKIP, 0
     for packet in opus_packets(path):
-        data = _decoded(decoder, packet)
+        data = _decoded(decoder, packet)  # a gap, too: what comes next is told by what was
+        empty = empty + len(data) if opus.is_empty(packet) else 0
+        if empty > CONCEALED_BYTES:
+            data = bytes(len(data))
         yield data[skip:]
         skip = max(0, skip - len(data))
 

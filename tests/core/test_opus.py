@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+
 import av
 import pytest
 from hypothesis import example, given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from relay.core import opus
 from relay.core.opus import Head
+from tests.taps.sounds import opus_tone
 
 MS = 48
 
@@ -100,15 +104,15 @@ def test_gap_of_any_length_is_filled_to_the_sample(duration: int, last: bytes | 
     assert all(opus.samples(packet) == samples for packet, samples in packets)
 
 
-@given(st.integers(0, 31), st.booleans(), st.sampled_from([20, 40, 60]))
-def test_gap_of_a_loss_asks_for_concealment_in_the_mode_before(
-    config: int, stereo: bool, ms: int
+@given(st.integers(0, 31), st.booleans(), st.integers(1, 400).map(lambda n: 4 * n * opus.GRAIN))
+def test_gap_asks_for_concealment_in_the_mode_before(
+    config: int, stereo: bool, duration: int
 ) -> None:
     last = bytes([toc(config, stereo=stereo)]) + b"speech"
 
-    packets = [packet for packet, _ in opus.gap(ms * MS, last)]
+    packets = [packet for packet, _ in opus.gap(duration, last)]
 
-    assert all(len(packet) == 1 for packet in packets)
+    assert all(map(opus.is_empty, packets))
     assert {opus.is_stereo(packet) for packet in packets} == {stereo}
     assert {band(packet[0] >> 3) for packet in packets} == {band(config)}
 
@@ -118,22 +122,49 @@ def band(config: int) -> int:
     return config // 4 if config < 12 or config >= 16 else 100 + (config - 12) // 2
 
 
-def test_gap_that_is_longer_than_a_loss_is_silence_whatever_came_before() -> None:
-    speech = bytes([toc(9)]) + b"speech"
-
-    assert list(opus.gap(opus.CONCEALED + opus.GRAIN, speech)) == list(
-        opus.gap(opus.CONCEALED + opus.GRAIN, None)
-    )
-
-
-def test_gap_that_is_long_is_nothing_but_zeros() -> None:
+@pytest.mark.parametrize("bit_rate", [12_000, 16_000, 24_000, 64_000])
+@pytest.mark.parametrize("grains", [1, 3, 7, 24, 200])
+def test_gap_in_speech_leaves_a_decoder_ready_for_what_comes_next(
+    bit_rate: int, grains: int
+) -> None:
+    tone = opus_tone(440, 3.0, bit_rate=bit_rate)
     decoder = new_decoder()
+    missing = [packet for packet, _ in opus.gap(grains * opus.GRAIN, tone[49])]
 
-    packets = [packet for packet, _ in opus.gap(48_000, None)]
+    decoded(decoder, tone[:50])
+    concealed = decoded(decoder, missing)
+    onset = decoded(decoder, tone[50:53])
+
+    assert len(concealed) == grains * opus.GRAIN
+    uninterrupted = decoded(new_decoder(), tone[:53])[-len(onset) :]
+    assert max(map(abs, onset)) > 0.8 * max(map(abs, uninterrupted))
+
+
+def decoded(decoder: av.AudioCodecContext, packets: Sequence[bytes]) -> array[int]:
     frames = [frame for packet in packets for frame in decoder.decode(av.Packet(packet))]
-    heard = b"".join(bytes(frame.planes[0])[: 2 * frame.samples] for frame in frames)
+    return array("h", b"".join(bytes(frame.planes[0])[: 2 * frame.samples] for frame in frames))
 
-    assert len(heard) == 48_000 * 2
+
+@pytest.mark.parametrize(
+    ("packet", "is_empty"),
+    [
+        (bytes([toc(31)]), True),
+        (bytes([toc(9)]), True),
+        (bytes([toc(31, code=3), 6]), True),
+        (bytes([toc(31), 6]), False),
+        (bytes([toc(31, code=3), 1, 0]), False),
+    ],
+)
+def test_is_empty_of_frames_without_bytes(packet: bytes, is_empty: bool) -> None:
+    assert opus.is_empty(packet) == is_empty
+
+
+def test_gap_before_anything_was_heard_is_nothing_but_zeros() -> None:
+    packets = [packet for packet, _ in opus.gap(48_000, None)]
+
+    heard = decoded(new_decoder(), packets)
+
+    assert len(heard) == 48_000
     assert not any(heard)
 
 
