@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import secrets
@@ -94,8 +95,7 @@ class Folder:
         with self._locked():
             session = self.session()
             edit(session)
-            text = json.dumps(session, indent=2, ensure_ascii=False, default=str) + "\n"
-            write_whole(self.path / SESSION, text.encode(errors="backslashreplace"))
+            write_whole(self.path / SESSION, _render(session))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -196,6 +196,25 @@ def write_whole(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def _render(session: dict[str, Any]) -> bytes:
+    """JSON for people and browsers; numbers that it does not have are null."""
+    try:
+        text = json.dumps(session, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        text = json.dumps(_finite(session), indent=2, ensure_ascii=False, default=str)
+    return f"{text}\n".encode(errors="backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _finite(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(member) for member in value]
+    return value
 
 
 def _names(directory: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import stat
 import threading
@@ -159,6 +160,18 @@ def test_session_when_updated_keeps_what_others_wrote(folders: Folders) -> None:
         "id": "a",
         "model": "\ud800 gpt",
         "usage": {"tokens": 5, "cost": 1},
+    }
+
+
+def test_session_with_numbers_that_json_lacks_has_null(folders: Folders) -> None:
+    folder = made(folders, "a")
+
+    folder.update_session({"client": {"jitter_ms": [math.nan, math.inf, 1.5]}, "id": "a"})
+
+    text = (folder.path / "session.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "client": {"jitter_ms": [None, None, 1.5]},
+        "id": "a",
     }
 
 
