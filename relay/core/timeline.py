@@ -165,6 +165,10 @@ class Timekeeper:
         self._has_called_tool = False
         return self._keep(replace(timing, audible_ms=max(timing.created_ms, at_ms)))
 
+    def miss(self) -> None:
+        """Packets were not looked at: when the awaited response was heard is not known."""
+        self._awaited = None
+
     def handle(self, direction: Direction, event: Mapping[str, Any], at_ms: float) -> None:
         """Takes an event; times never go back."""
         event_type = word(event, "type")
