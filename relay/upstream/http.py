@@ -21,6 +21,7 @@ from yarl import URL
 
 import relay
 from relay.core.errors import RelayError, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
+from relay.upstream.socks import SocksConnector, SocksRefused
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +34,9 @@ MAX_CONNECTIONS: Final = 256
 class HttpOptions:
     """How the provider is reached.
 
-    `http_proxy` is `http://[user:password@]host:port`; `ca_bundle` a PEM file whose certificates
-    are trusted beside the system's. `warm_interval_s` is how often the idle connection is looked
-    after, None: never.
+    `http_proxy` is `http://[user:password@]host:port`, or socks5:// or socks4://; `ca_bundle` a PEM
+    file whose certificates are trusted beside the system's. `warm_interval_s` is how often the idle
+    connection is looked after, None: never.
     """
 
     url: str
@@ -70,14 +71,11 @@ class HttpClient:
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._url = URL(options.url)
-        self._proxy = URL(proxy) if (proxy := proxy_for(options.url, options.http_proxy)) else None
+        proxy = proxy_for(options.url, options.http_proxy)
+        is_socks = proxy is not None and proxy.startswith("socks")
+        self._proxy = None if proxy is None or is_socks else URL(proxy)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=_ssl_context(options.ca_bundle),
-                limit=MAX_CONNECTIONS,
-                ttl_dns_cache=DNS_TTL_S,
-                keepalive_timeout=KEEPALIVE_S,
-            ),
+            connector=_connector(options.ca_bundle, proxy if is_socks else None),
             cookie_jar=aiohttp.DummyCookieJar(),  # one user's cookie is none of the next one's
             headers={"User-Agent": f"relay/{relay.__version__}", "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None),  # deadlines are the caller's
@@ -208,6 +206,18 @@ def _tracing_reuse() -> aiohttp.TraceConfig:
     return tracing
 
 
+def _connector(ca_bundle: Path | None, socks_proxy: str | None) -> aiohttp.TCPConnector:
+    options: dict[str, Any] = {
+        "ssl": _ssl_context(ca_bundle),
+        "limit": MAX_CONNECTIONS,
+        "ttl_dns_cache": DNS_TTL_S,
+        "keepalive_timeout": KEEPALIVE_S,
+    }
+    if socks_proxy is None:
+        return aiohttp.TCPConnector(**options)
+    return SocksConnector(socks_proxy, **options)
+
+
 def _ssl_context(ca_bundle: Path | None) -> ssl.SSLContext | Literal[True]:
     if ca_bundle is None:
         return True
@@ -241,6 +251,11 @@ def _named(error: Exception, url: URL, timeout_s: float) -> RelayError:
             return UpstreamUnreachable(
                 f"The proxy refused a tunnel to {host} with status {error.status}: "
                 "check upstream.http_proxy and its credentials."
+            )
+        case SocksRefused():
+            return UpstreamUnreachable(
+                f"The proxy did not connect to {host} ({error}): check upstream.http_proxy and its "
+                "credentials."
             )
         case aiohttp.ClientProxyConnectionError():
             return UpstreamUnreachable("The proxy could not be reached: check upstream.http_proxy.")

@@ -1,8 +1,8 @@
 """OpenAI's Realtime calls, and whatever speaks like them: `POST …/realtime/calls` and `…/hangup`.
 
-Two shapes of one request: multipart with the server's key and the merged session, or the client's
-own token and the bare offer, whose session the token carries. SDP passes as it is: a trimmed last
-line is an error there ("failed to unmarshal SDP: EOF").
+Two shapes of one request: multipart with the offer and the session, or the bare offer, where a
+client's own token carries the session and nothing is added to it. SDP passes as it is: a trimmed
+last line is an error there ("failed to unmarshal SDP: EOF").
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class OpenAIUpstream:
             "Authorization": f"Bearer {offer.credential or self._api_key}",
             "Accept": "application/sdp",
         }
-        if offer.credential is None:
+        if offer.credential is None or offer.session is not None:
             reply = await self._http.exchange(
                 self._calls,
                 headers=headers,

@@ -185,6 +185,18 @@ async def test_openai_with_client_token_posts_the_bare_offer(calling: Calling) -
     assert KEY not in str(server.seen)
 
 
+async def test_openai_with_client_token_and_a_session_posts_both(calling: Calling) -> None:
+    server, upstream = await calling(answering)
+    session = {"type": "realtime", "instructions": "Be brief."}
+
+    await upstream.open_call(offer(credential="ek_client", session=session), timeout_s=5)
+
+    (seen,) = server.seen
+    assert seen.headers["authorization"] == "Bearer ek_client"
+    assert parts_of(seen)["sdp"][1] == OFFER.encode()
+    assert json.loads(parts_of(seen)["session"][1]) == session
+
+
 async def test_openai_passes_the_known_client_headers_only(calling: Calling) -> None:
     server, upstream = await calling(answering)
     given = {"openai-safety-identifier": "u-1", "Cookie": "session=1", "OpenAI-Beta": "realtime=v1"}
