@@ -5,6 +5,7 @@ from relay.rtc.channel import Channel, ChannelState
 from relay.rtc.errors import ChannelClosed, LegFailed, MessageTooLarge
 from relay.rtc.ice.sockets import IceOptions, Sockets
 from relay.rtc.leg import Leg, LegState, LegStats, Path
+from relay.rtc.probe import probe_stun, probe_turn
 from relay.rtc.translator import PacketTap, Translator, join
 
 __all__ = [
@@ -24,4 +25,6 @@ __all__ = [
     "Sockets",
     "Translator",
     "join",
+    "probe_stun",
+    "probe_turn",
 ]
