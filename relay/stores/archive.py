@@ -15,9 +15,9 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -28,6 +28,10 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from relay.stores.conversation import one_line
 from relay.stores.folders import FOLDER_MODE
 from relay.stores.reading import StoredFile
+from relay.stores.sentfile import FileChanged, SentFile
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 SCHEMES: Final = ("s3", "gs", "az", "file")
 PART_BYTES: Final = 8 * 1024 * 1024
@@ -56,10 +60,6 @@ class ArchiveRefused(ArchiveUnavailable):
 
 class NotVerified(ArchiveUnavailable):
     """What the target has is not what it was sent."""
-
-
-class FileChanged(Exception):  # named by the situation
-    """The file was written to, replaced or taken away while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Object:
     key: str
     bytes: int
     etag: str | None
+    at: datetime
 
 
 class Archive:
@@ -125,13 +126,13 @@ class Archive:
         """The objects below a day, or a conversation's."""
         async with self._request("list", LIST_TIMEOUT_S) as store:
             found = await obstore.list(store, prefix).collect_async()
-        return [Object(item["path"], item["size"], item["e_tag"]) for item in found]
+        return [_object(item) for item in found]
 
     # -- objects
 
     async def put(self, key: str, file: StoredFile) -> Stored:
         """Sends a file and has it proved. Raises FileChanged and NotVerified, too."""
-        source = _Source(file, self._options.part_bytes)
+        source = SentFile(file, self._options.part_bytes)
         try:
             async with self._request(f"put {file.name}", _time_for(file.bytes)) as store:
                 await self._send(store, key, source)
@@ -145,7 +146,7 @@ class Archive:
         etag = await self._check(key, source)
         return Stored(source.bytes, source.sha256.hexdigest(), etag)
 
-    async def _send(self, store: ObjectStore, key: str, source: _Source) -> None:
+    async def _send(self, store: ObjectStore, key: str, source: SentFile) -> None:
         if source.file.bytes <= self._options.part_bytes:
             data = await source.read()
             await obstore.put_async(store, key, data, use_multipart=False)
@@ -159,7 +160,7 @@ class Archive:
             max_concurrency=_PARALLEL_PARTS,
         )
 
-    async def _check(self, key: str, source: _Source) -> str | None:
+    async def _check(self, key: str, source: SentFile) -> str | None:
         async with self._request(f"head {source.file.name}", LIST_TIMEOUT_S) as store:
             found = await obstore.head_async(store, key)
         if found["size"] != source.bytes:
@@ -233,65 +234,6 @@ class Archive:
             raise kind(_line(what, error)) from error
 
 
-class _Source:
-    """A file that is sent, and the digests of what was sent of it."""
-
-    def __init__(self, file: StoredFile, part_bytes: int) -> None:
-        self.file = file
-        self.bytes = 0
-        self.sha256 = hashlib.sha256()
-        self.failure: OSError | None = None
-        """What reading it ran into: `obstore` would tell it as the target's fault."""
-        self._part_bytes = part_bytes
-        self._md5s: list[bytes] = []
-        self._opened: IO[bytes] | None = None
-
-    async def read(self) -> bytes:
-        """The next part; empty at the end."""
-        try:
-            return await asyncio.to_thread(self._read)
-        except OSError as error:
-            self.failure = error
-            raise FileChanged(self.file.name) from error
-
-    async def parts(self) -> AsyncIterator[bytes]:
-        while data := await self.read():
-            yield data
-
-    def etag(self) -> str:
-        """What S3 makes of it: the MD5 of its content, or of the MD5s of its parts."""
-        if self.file.bytes <= self._part_bytes:
-            return self._md5s[0].hex()
-        whole = hashlib.md5(b"".join(self._md5s), usedforsecurity=False)
-        return f"{whole.hexdigest()}-{len(self._md5s)}"
-
-    def is_whole(self) -> bool:
-        """Whether all that the file was to have was read, and it is still the same file."""
-        try:
-            found = self.file.path.stat()
-        except OSError:
-            return False
-        same = (self.file.bytes, self.file.mtime_ns)
-        return self.bytes == self.file.bytes and (found.st_size, found.st_mtime_ns) == same
-
-    def close(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
-
-    def _read(self) -> bytes:
-        if self._opened is None:
-            self._opened = self.file.path.open("rb", buffering=0)
-        wanted = min(self._part_bytes, self.file.bytes - self.bytes)  # what is added later is not
-        data = b""
-        while len(data) < wanted and (more := self._opened.read(wanted - len(data))):
-            data += more
-        if data or not self._md5s:
-            self.bytes += len(data)
-            self.sha256.update(data)
-            self._md5s.append(hashlib.md5(data, usedforsecurity=False).digest())
-        return data
-
-
 def _open(options: ArchiveOptions) -> ObjectStore:
     try:
         if options.url.startswith("file:"):
@@ -326,6 +268,10 @@ def _is_refusal(error: BaseError) -> bool:
     return isinstance(error, PermissionDeniedError | UnauthenticatedError) or bool(
         _REFUSED.search(str(error))
     )
+
+
+def _object(found: ObjectMeta) -> Object:
+    return Object(found["path"], found["size"], found["e_tag"], found["last_modified"])
 
 
 def _time_for(size: int) -> float:

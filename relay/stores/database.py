@@ -63,6 +63,10 @@ def parse_url(url: str) -> URL:
     raise InvalidStoreUrl("store.url begins with sqlite:// or postgresql+asyncpg://")
 
 
+class NotStorable(Exception):  # named by the situation
+    """The database answers, and does not take what it was given; the message is one line."""
+
+
 class Database:
     """One database, for one event loop."""
 
@@ -111,13 +115,13 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction. Raises IndexUnavailable."""
+        """A connection in a transaction. Raises IndexUnavailable, NotStorable."""
         async with self._transaction("BEGIN") as connection:
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """The same, to write: committed at its end. Raises IndexUnavailable."""
+        """The same, to write: committed at its end."""
         # A transaction that turns from reading to writing is refused when another has written.
         async with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
@@ -153,7 +157,7 @@ class Database:
             raise IndexUnavailable(_line(error)) from error
         except DBAPIError as error:
             if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
-                raise  # about what was written, not about the database
+                raise NotStorable(_line(error.orig or error)) from error
             raise IndexUnavailable(_line(error.orig or error)) from error
 
     # -- how to connect
@@ -224,4 +228,4 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return f"The index does not answer: {text}"[:300]
+    return f"The index says: {text}"[:300]

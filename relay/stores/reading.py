@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+from relay.stores.appendfile import FILE_MODE
 from relay.stores.conversation import Entry, FolderFacts, entry_of
-from relay.stores.folders import AUDIO_FILES, BLOBS, SESSION, Folder
+from relay.stores.folders import (
+    AUDIO_FILES,
+    BLOBS,
+    FOLDER_MODE,
+    SESSION,
+    Folder,
+    UnsafeId,
+    safe,
+)
 
 TRANSCRIPT: Final = "transcript.json"
 UPLOAD: Final = "upload.json"
 """What of a folder was uploaded. It stays here: it is about the folder, not about the call."""
+
+ORIGIN: Final = ".origin"
+MAX_ORIGIN_CHARS: Final = 64
 
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 AUDIO_NAMES: Final = tuple(file for files in AUDIO_FILES.values() for file in files)
@@ -42,6 +56,39 @@ def files_of(folder: Folder) -> list[StoredFile]:
     if blobs.is_dir() and not blobs.is_symlink():
         found += _scan(blobs, f"{BLOBS}/")
     return sorted(found, key=lambda file: (file.name == SESSION, file.name))
+
+
+def days_of(directory: Path) -> list[date]:
+    """The days of which there are folders, the newest first. Raises OSError."""
+    return sorted(filter(None, map(_day, os.listdir(directory))), reverse=True)
+
+
+def folders_of(directory: Path, day: date) -> list[Folder]:
+    """The conversations of a day, by id. Raises OSError but for a day that is not there."""
+    try:
+        with os.scandir(directory / day.isoformat()) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    return [Folder(directory / day.isoformat() / name) for name in sorted(names) if is_id(name)]
+
+
+def origin_of(directory: Path, *, make: bool = False) -> str:
+    """What tells this directory from every other, however it is mounted; it is in a file of it.
+
+    Raises OSError where there is none; with `make`, makes it, and the directory.
+    """
+    path = directory / ORIGIN
+    if make:
+        directory.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        except FileExistsError:
+            pass
+        else:
+            with os.fdopen(fd, "w") as file:
+                file.write(secrets.token_hex(16))
+    return path.read_text("ascii")[:MAX_ORIGIN_CHARS].strip()
 
 
 def read_entry(folder: Folder, *, is_live: bool) -> Entry:
@@ -86,6 +133,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if len(text) == len("2026-01-31") else None
+    except ValueError:
+        return None
+
+
+def is_id(text: str) -> bool:
+    """Whether it may be the name of a folder."""
+    try:
+        return bool(safe(text))
+    except UnsafeId:
+        return False
 
 
 def _scan(path: Path, prefix: str) -> Iterator[StoredFile]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from relay.stores.archive import Archive, FileChanged, NotVerified, Stored
+from relay.stores.archive import Archive, NotVerified, Stored
 from relay.stores.conversation import UploadState
 from relay.stores.folders import Folder, write_whole
 from relay.stores.reading import UPLOAD, StoredFile, files_of, read_object
+from relay.stores.sentfile import FileChanged
 
 VERSION: Final = 1
 MAX_ROUNDS: Final = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -127,3 +128,8 @@ def iso(at: datetime) -> str:
 
 def day_of(at: datetime) -> date:
     return at.astimezone(UTC).date()
+
+
+async def keep(folders: Folders | Path, conversation_id: str, *texts: str, **how: Any) -> Folder:
+    """`make_folder`, off the event loop."""
+    return await asyncio.to_thread(make_folder, folders, conversation_id, *texts, **how)

@@ -15,11 +15,11 @@ from relay.stores.archive import (
     ArchiveOptions,
     ArchiveRefused,
     ArchiveUnavailable,
-    FileChanged,
     InvalidUploadUrl,
     NotVerified,
 )
 from relay.stores.reading import StoredFile
+from relay.stores.sentfile import FileChanged
 from tests.stores.objectstore import MIN_PART_BYTES, S3
 
 DAY = date(2026, 3, 14)
@@ -188,7 +188,7 @@ async def test_archive_when_credentials_are_refused_says_so(s3: S3, tmp_path: Pa
             await archive.list("2026-03-14")
 
     assert "\n" not in str(raised.value)
-    assert "403" in str(raised.value)
+    assert "InvalidAccessKeyId" in str(raised.value)
     await archive.put(KEY, file)  # the right is there again
 
 
