@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from relay.cli.common import Failed, run, stop_signals
@@ -35,6 +37,20 @@ fail_option = click.option(
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 = any."
 )
+@click.option(
+    "--udp-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Media; 0 = any.",
+)
+@click.option(
+    "--tcp-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Media over TCP, where UDP is closed (passive ICE-TCP); 0 = any.",
+)
 @click.option("--load", is_flag=True, help="Replay stored Opus and decode nothing.")
 @click.option("--video", is_flag=True, help="Accept VP8 and echo it.")
 @fail_option
@@ -45,11 +61,10 @@ fail_option = click.option(
     show_default=True,
     envvar="RELAY_TELEMETRY__LOG_LEVEL",
 )
-def simulate(host: str, port: int, load: bool, video: bool, faults: Faults, log_level: str) -> None:
+def simulate(log_level: str, **options: Any) -> None:
     """Play OpenAI's Realtime API, with faults on demand."""
-    options = SimulatorOptions(host=host, port=port, load=load, video=video, faults=faults)
     with logging_to(level=log_level):
-        run(_simulate(options))
+        run(_simulate(SimulatorOptions(**options)))
 
 
 async def _simulate(options: SimulatorOptions) -> None:

@@ -39,6 +39,7 @@ class Talk:
         self._end = end
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     def connected(self) -> None:
         self._settle(self._loop.time())
@@ -83,11 +84,12 @@ class Talk:
     def _arm(self) -> None:
         """A timer that stands for later is left alone when it would fire sooner than needed."""
         due = self._conversation.deadline
-        if due is None or (self._timer is not None and self._timer.when() <= due):
+        if due is None or (self._timer is not None and self._due <= due):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._fire)
+        # uvloop's handle of what is due already has no when().
+        self._timer, self._due = self._loop.call_at(due, self._fire), due
 
     def _fire(self) -> None:
         self._timer = None
