@@ -7,6 +7,7 @@ and a test holds the two together.
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
@@ -23,6 +24,7 @@ from relay.settings.values import (
     Port,
     ProxyUrl,
     Section,
+    StoreUrl,
     TokenSecret,
     json_from_text,
     list_from_text,
@@ -123,6 +125,11 @@ class UpstreamSettings(Section):
     )
     ca_bundle: ExistingFile | None = Field(
         default=None, description="PEM file with the authorities trusted for `upstream.url`."
+    )
+    prices: ExistingFile | None = Field(
+        default=None,
+        description="TOML file with prices that take the place of the built-in ones, model by "
+        "model.",
     )
     connect_timeout_s: float = Field(
         default=15.0,
@@ -245,6 +252,34 @@ class PolicySettings(Section):
     )
 
 
+class RecordingSettings(Section):
+    """What is kept of calls."""
+
+    mode: Literal["off", "events", "audio"] = Field(
+        default="off",
+        description="What is kept of each call: nothing, its events and transcript (`events`), or "
+        "both directions' audio as well (`audio`). `relay demo` keeps audio.",
+    )
+    directory: Path = Field(
+        default=Path("recordings"),
+        description="Directory of the conversations' folders; it is made when it is needed.",
+    )
+    mix: bool = Field(
+        default=False,
+        description="Whether a stereo mix (left client, right upstream) is made after each call.",
+    )
+
+
+class StoreSettings(Section):
+    """The index of stored conversations."""
+
+    url: StoreUrl | None = Field(
+        default=None,
+        description="Database of the index, `sqlite:///FILE` or `postgresql+asyncpg://…`; unset = "
+        "`index.sqlite` in `recording.directory`.",
+    )
+
+
 class TelemetrySettings(Section):
     """What the relay tells of itself."""
 
@@ -276,6 +311,8 @@ class Settings(BaseSettings):
     session: SessionSettings = SessionSettings()
     auth: AuthSettings = AuthSettings()
     policy: PolicySettings = PolicySettings()
+    recording: RecordingSettings = RecordingSettings()
+    store: StoreSettings = StoreSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod

@@ -107,6 +107,14 @@ def _printable_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _store_url(value: SecretStr) -> SecretStr:
+    """It may have a password; what else is wrong with it, the store says."""
+    scheme = value.get_secret_value().partition("://")[0]
+    if not scheme.startswith(("sqlite", "postgres")):
+        raise ValueError("should begin with sqlite:/// or postgresql+asyncpg://")
+    return value
+
+
 # NoDecode: pydantic-settings itself would take nothing but JSON from the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(list_from_text)]
 Addresses = Annotated[tuple[IPvAnyAddress, ...], NoDecode, BeforeValidator(list_from_text)]
@@ -119,6 +127,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 TokenSecret = Annotated[SecretStr, Field(min_length=32)]
 Ports = Annotated[int | str, BeforeValidator(_ports)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
+StoreUrl = Annotated[SecretStr, AfterValidator(_store_url)]
 Printable = Annotated[str, AfterValidator(_printable)]
 PrintableSecret = Annotated[SecretStr, AfterValidator(_printable_secret)]
 
