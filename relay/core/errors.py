@@ -73,6 +73,12 @@ class UnsupportedMediaType(RelayError):
         self.accept_patch = accept_patch
 
 
+class Conflict(RelayError):
+    """The thing is there, and not in a state for this (409)."""
+
+    code = "conflict"
+
+
 class PreconditionFailed(RelayError):
     """`If-Match` names an ICE session that is over (412)."""
 
@@ -103,6 +109,12 @@ class Overloaded(RelayError):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StoreUnavailable(RelayError):
+    """What is stored cannot be asked for now (503)."""
+
+    code = "store_unavailable"
 
 
 class UpstreamRefused(RelayError):

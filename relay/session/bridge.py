@@ -137,6 +137,10 @@ class Pipe:
             self._source.resume()  # may bring messages, and a new pause, at once
 
     @property
+    def is_open(self) -> bool:
+        return self._target is not None and self._target.state == "open"
+
+    @property
     def _is_ready(self) -> bool:
         target = self._target
         return target is not None and target.state == "open" and not self._is_congested
@@ -201,6 +205,11 @@ class ChannelBridge:
     def watch(self, on_passing: Callable[[Direction, Message], None]) -> None:
         """Tells of each message that passes, both ways, before it is sent on. It must not raise."""
         self._up.on_passing = self._down.on_passing = on_passing
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether the upstream's channel is open."""
+        return self._up.is_open
 
     def inject(self, message: str) -> None:
         """An event of the operator's for the upstream, in turn with the client's."""

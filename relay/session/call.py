@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from relay.core.errors import Overloaded, RelayError, UpstreamRefused
+from relay.core.errors import Conflict, Overloaded, RelayError, UpstreamRefused
 from relay.core.ids import CallId, LegName
 from relay.core.lifecycle import (
     Active,
@@ -37,7 +37,7 @@ from relay.core.lifecycle import (
     TellClient,
     TimePassed,
 )
-from relay.core.sdp import Sctp, Transport
+from relay.core.sdp import Codec, Sctp, Transport
 from relay.rtc import (
     CertificateStore,
     Leg,
@@ -119,6 +119,7 @@ class Call:
         self._tasks = asyncio.TaskGroup()
         self._watches = Watches()
         self._translator: Translator | None = None
+        self._codecs: Mapping[int, Codec] = {}
 
     # -- what `Calls` and requests do with it
 
@@ -147,6 +148,21 @@ class Call:
     def hang_up(self, by: HungUpBy) -> None:
         """Starts the end, which is over when `run()` is. Again, or too late, is fine."""
         self._handle(HungUp(by))
+
+    def inject(self, message: str) -> None:
+        """Sends the upstream an event of the operator's, in turn with the client's. Raises Conflict
+        where the call has no channel for it."""
+        if not self.is_up or not self._bridge.takes_events:
+            raise Conflict("The call takes no event now: it has no open data channel.")
+        self._bridge.inject(message)
+
+    @property
+    def voices(self) -> tuple[Translator, Mapping[int, Codec]]:
+        """The packet path and what its payload types mean, for who listens in. Raises Conflict
+        where there is nothing to hear."""
+        if self._translator is None or not self._codecs:
+            raise Conflict("There is no voice in this call.")
+        return self._translator, self._codecs
 
     @property
     def is_up(self) -> bool:
@@ -287,6 +303,7 @@ class Call:
         for leg in (client, upstream):
             leg.packets.inbound.clock_rates = answer.clock_rates
         self._translator = join(client, upstream)
+        self._codecs = answer.audio_codecs["up"]
         self._answered_at = time.monotonic()
         self._phases.answered = self._ms_since(self._started)
         self._begin_watching(request, answer)

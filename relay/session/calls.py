@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import string
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ from relay.rtc import CertificateStore, Sockets
 from relay.session.call import Call, Resources
 from relay.session.model import CallObserver, CallRequest, CallSnapshot, SessionOptions
 from relay.session.opening import Offer
+from relay.session.watching import Watcher
 from relay.upstream.provider import Upstream
 
 MAX_DCID: Final = 65_534
@@ -45,8 +46,11 @@ class Calls:
         certificates: CertificateStore,
         options: SessionOptions,
         observer: CallObserver | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
-        self._resources = Resources(upstream, sockets, certificates, options, observer)
+        self._resources = Resources(
+            upstream, sockets, certificates, options, observer, tuple(watchers)
+        )
         self._observer = observer
         self._calls: dict[CallId, Call] = {}
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
@@ -82,6 +86,13 @@ class Calls:
         call = self._calls.get(CallId(call_id))
         if call is None or not call.is_up or call.owner != principal.owner:
             raise NotFound("There is no such call.")
+        return call
+
+    def live(self, call_id: str) -> Call:
+        """The same for the operator: whoever's it is."""
+        call = self._calls.get(CallId(call_id))
+        if call is None or not call.is_up:
+            raise NotFound("There is no such live call.")
         return call
 
     async def hang_up(self, call: Call, by: HungUpBy) -> None:

@@ -1,4 +1,4 @@
-"""A call's facts as the fields of its one closing log line."""
+"""A call's facts as the fields of its one closing log line, and of what is told of it before."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from relay.session.model import CallSnapshot, MessageCounts
 
 
 def facts(call: CallSnapshot) -> dict[str, Any]:
-    """Numbers are rounded to what they are worth; what is not known is left out."""
-    assert call.end is not None
+    """Numbers are rounded to what they are worth; what is not known is left out, and of a call that
+    goes on so is its end."""
     drops: Counter[str] = Counter()
     for leg in (call.client, call.upstream):
         drops.update(leg.drops if leg else {})
     found = {
         "owner": call.owner,
         "upstream_call_id": call.upstream_call_id,
-        "outcome": str(call.end.outcome),
-        "reason": call.end.reason,
+        "outcome": str(call.end.outcome) if call.end else None,
+        "reason": call.end.reason if call.end else None,
         "upstream_status": call.upstream_status,
         "duration_s": round(call.duration_s, 3),
         "setup_ms": _known({k: _rounded(v, 1) for k, v in asdict(call.phases_ms).items()}),

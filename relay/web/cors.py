@@ -66,7 +66,9 @@ class Cors:
         raise Forbidden("This origin may not call the relay.", code="origin_not_allowed")
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Signal handler of `on_response_prepare`."""
+        """Signal handler of `on_response_prepare`. The operator's side is for its own pages."""
+        if request.path.startswith("/admin"):
+            return
         origin = request.headers.get("Origin")
         if self._any:
             response.headers["Access-Control-Allow-Origin"] = "*"

@@ -19,6 +19,7 @@ _TABLE: Final[dict[type[errors.RelayError], tuple[int, str]]] = {
     errors.Forbidden: (403, "permission_error"),
     errors.NotFound: (404, _CALLERS_FAULT),
     errors.BodyTimeout: (408, _CALLERS_FAULT),
+    errors.Conflict: (409, _CALLERS_FAULT),
     errors.PreconditionFailed: (412, _CALLERS_FAULT),
     errors.BodyTooLarge: (413, _CALLERS_FAULT),
     errors.UnsupportedMediaType: (415, _CALLERS_FAULT),
@@ -27,6 +28,7 @@ _TABLE: Final[dict[type[errors.RelayError], tuple[int, str]]] = {
     errors.UpstreamUnreachable: (502, _SERVERS_FAULT),
     errors.UpstreamInvalid: (502, _SERVERS_FAULT),
     errors.Overloaded: (503, _SERVERS_FAULT),
+    errors.StoreUnavailable: (503, _SERVERS_FAULT),
     errors.UpstreamTimeout: (504, _SERVERS_FAULT),
 }
 
