@@ -472,6 +472,74 @@ def test_response_told_of_after_its_item_has_its_playbacks_times() -> None:
     assert (turn.start_ms, turn.end_ms, turn.is_out_of_band) == (1000, 6000, False)
 
 
+def test_answer_in_two_items_is_two_turns_one_after_the_other() -> None:
+    talk = Talk()
+    talk.answer("item_1", 1000, "x" * 30)
+    talk.answer("item_2", 3000, LONG, "item_1")  # of the same response
+
+    talk.down(4000, "output_audio_buffer.cleared", response_id="resp_1")
+
+    first, second = talk.transcript.turns
+    # 15 characters a second, as there is nothing to learn from.
+    assert (first.start_ms, first.end_ms, first.heard) == (1000, 3000, None)
+    assert second.start_ms == 2950
+    assert second.heard == Heard("The ferry", 1050, is_estimate=True)
+
+
+def test_answer_in_two_parts_is_cut_in_the_part_that_was_truncated() -> None:
+    talk = Talk()
+    talk.answer("item_1", 1000, "First part.")
+    place = {"response_id": "resp_1", "item_id": "item_1", "content_index": 1}
+    talk.down(1300, "response.output_audio_transcript.done", **place, transcript=LONG)
+
+    talk.down(3000, "conversation.item.truncated", item_id="item_1", content_index=1,
+              audio_end_ms=1250)  # fmt: skip
+
+    heard = talk.turn("item_1").heard
+    assert talk.turn("item_1").text == f"First part.\n{LONG}"
+    assert heard is not None
+    assert heard.text.startswith("First part.\nThe ferry")
+
+
+def test_answer_whose_playback_nobody_tells_of_lasts_as_long_as_its_audio() -> None:
+    talk = Talk()
+    item = message("item_1", "assistant", status="in_progress")
+    place = {"response_id": "resp_1", "item_id": "item_1", "content_index": 0}
+    talk.down(1000, "response.output_item.added", response_id="resp_1", item=item)
+    talk.down(1100, "response.output_audio_transcript.delta", **place, delta=LONG)
+    live = talk.turn("item_1")
+
+    talk.done(1300, "item_1", LONG, audio_ms=5000)
+
+    assert (live.end_ms, live.status) == (None, "live")
+    assert (talk.turn("item_1").start_ms, talk.turn("item_1").end_ms) == (1000, 6000)
+
+
+def test_answer_whose_text_is_corrected_was_not_heard_as_it_was_before() -> None:
+    talk = Talk()
+    talk.answer("item_1", 1000, LONG)
+    talk.down(3000, "conversation.item.truncated", item_id="item_1", content_index=0,
+              audio_end_ms=1250)  # fmt: skip
+    for transcript in ("The ferry", "Another text, which is about as long as the first one was."):
+        part = {"type": "output_audio", "transcript": transcript}
+        talk.down(3200, "conversation.item.retrieved", item=message("item_1", "assistant", part))
+
+    assert talk.turn("item_1").heard == Heard("Another text,", 1250, is_estimate=True)
+
+
+def test_answer_completed_without_an_end_of_its_item_is_completed() -> None:
+    talk = Talk()
+    item = message("item_1", "assistant", status="in_progress")
+    place = {"response_id": "resp_1", "item_id": "item_1", "content_index": 0}
+    talk.down(1000, "response.output_item.added", response_id="resp_1", item=item)
+    talk.down(1100, "response.output_text.done", **place, text="Hi.")
+
+    talk.down(1200, "response.done", response={"id": "resp_1", "status": "completed"})
+
+    turn = talk.turn("item_1")
+    assert (turn.status, turn.text, turn.end_ms) == ("completed", "Hi.", 1200)
+
+
 # Order
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -18,6 +19,7 @@ from relay.core.transcript import Change
 from relay.core.usage import CallUsage
 from relay.taps.facts import CallFacts
 from relay.taps.reading import CallReading, Listeners, Reading, replay
+from relay.taps.transcript import TranscriptTap
 from relay.taps.usage import load_prices
 from tests.taps.call import FACTS
 from tests.taps.rehearsal import Rehearsal, everything
@@ -118,6 +120,22 @@ def test_reading_of_a_call_that_was_cut_off_ends_with_its_last_event() -> None:
     assert found.transcript.is_final
     assert (last.speaker, last.status) == ("assistant", "interrupted")
     assert "Hello! I can hear you." in plain_text(found.transcript)
+
+
+@pytest.mark.parametrize("method", ["handle", "publish", "finish"])
+def test_reading_with_a_defect_is_told_of_once_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(TranscriptTap, method, broken)
+
+    with capture_logs() as logs:
+        found = read(everything())
+
+    assert [entry["event"] for entry in logs] == ["reading.broke"]
+    assert found.usage.cost.usd > 0
 
 
 JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
