@@ -13,7 +13,7 @@ from typing import Any
 
 from . import machine, result
 from .bench import Bench
-from .figures import Verdict, table
+from .figures import Verdict, markdown, table
 from .plan import FULL, QUICK, Plan
 
 _ROOT = Path(__file__).parent.parent
@@ -44,6 +44,8 @@ def main() -> int:
     for line in result.disturbed(found):
         print(f"Disturbed: {line}")
     figures = [figure.to_json() for figure in rows + yardsticks]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.with_suffix(".md").write_text(markdown(rows + yardsticks))
     _write(options.output, plan, {"machine": facts, "figures": figures, **result.to_json(found)})
     return 1 if any(figure.verdict is Verdict.FAILED for figure in rows + yardsticks) else 0
 
@@ -54,7 +56,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-pin", action="store_true", help="let the scheduler choose the cores")
     parser.add_argument("--only", action="append", choices=_PARTS, help="measure this part alone")
     parser.add_argument(
-        "--output", type=Path, default=_ROOT / ".cache" / "bench.json", help="where the JSON goes"
+        "--output",
+        type=Path,
+        default=_ROOT / ".cache" / "bench.json",
+        help="where the JSON goes, and beside it the table as Markdown",
     )
     return parser.parse_args()
 
@@ -72,7 +77,6 @@ def _write(output: Path, plan: Plan, found: dict[str, Any]) -> None:
         "load_model": plan.most.to_json() | {"text": str(plan.most)},
         **found,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
     print(f"Written to {output}")
 

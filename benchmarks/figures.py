@@ -73,5 +73,17 @@ def table(figures: list[Figure]) -> str:
     return "\n".join(lines)
 
 
+def markdown(figures: list[Figure]) -> str:
+    """The same for docs/performance.md."""
+    lines = ["| figure | measured | must | aim | reached | |", "|---|---|---|---|---|---|"]
+    for figure in figures:
+        value = "—" if figure.value is None else f"{_number(figure.value)} {figure.unit}".rstrip()
+        bounds = (figure.target.must, figure.target.aim) if figure.target else (None, None)
+        must, aim = ("" if bound is None else f"≤ {bound:g}" for bound in bounds)
+        cells = (figure.name, value, must, aim, figure.verdict.value, figure.note)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.2f}"

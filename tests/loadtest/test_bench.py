@@ -15,7 +15,7 @@ import pytest
 from benchmarks.beeps import BeepVoice
 from benchmarks.bench import Measurements
 from benchmarks.control import Reading
-from benchmarks.figures import Figure, Target, Verdict, table
+from benchmarks.figures import Figure, Target, Verdict, markdown, table
 from benchmarks.forwarder import forwarding
 from benchmarks.machine import Site
 from benchmarks.plan import QUICK
@@ -171,6 +171,7 @@ def test_figure_with_a_target_says_what_it_reached(value: float | None, verdict:
 
     assert figure.verdict is verdict
     assert table([figure]).splitlines()[1].endswith(verdict)
+    assert f"| ≤ 2 | ≤ 1 | {verdict} |" in markdown([figure])
 
 
 def test_figures_of_nothing_measured_say_why_and_none_is_reached() -> None:
