@@ -16,9 +16,10 @@ RUN useradd --system --uid 10001 --create-home --home-dir /data relay
 COPY --from=build /opt/relay /opt/relay
 USER relay
 WORKDIR /data
-# A container's own address is not loopback: without `RELAY_AUTH__MODE=keys` the relay refuses it.
+# For `--network host`, where media needs no address translated: HTTP is this machine's alone, for
+# the TLS proxy. With published ports instead, deploy/README.md names the settings it takes.
 ENV PATH=/opt/relay/bin:/usr/local/bin:/usr/bin:/bin
-ENV RELAY_HTTP__HOST=0.0.0.0 RELAY_HTTP__PORT=8080 RELAY_ICE__UDP_PORT=8081
-EXPOSE 8080/tcp 8081/udp
+ENV RELAY_HTTP__PORT=8080 RELAY_ICE__UDP_PORT=8081 RELAY_ICE__TCP_PORT=8081
+EXPOSE 8080/tcp 8081/udp 8081/tcp
 HEALTHCHECK --interval=10s --timeout=4s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:%s/healthz' % os.environ['RELAY_HTTP__PORT'], timeout=3)"]
 CMD ["relay", "serve"]

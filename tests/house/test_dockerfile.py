@@ -126,7 +126,7 @@ def test_dockerfile_image_carries_the_environment_and_runs_as_nobody_special() -
     assert of(1, "COPY") == ["--from=build /opt/relay /opt/relay"]
     assert of(1, "USER") == ["relay"]
     assert [arguments.split()[-1] for arguments in of(1, "RUN")] == ["relay"]
-    assert "EXPOSE 8080/tcp 8081/udp" in DOCKERFILE
+    assert "EXPOSE 8080/tcp 8081/udp 8081/tcp" in DOCKERFILE
     assert "RELAY_HTTP__PORT=8080 RELAY_ICE__UDP_PORT=8081" in DOCKERFILE
 
 
@@ -174,10 +174,11 @@ def command_of(instruction: str) -> list[str]:
 
 
 def test_dockerfile_image_without_keys_refuses_to_serve_the_world(image: Image) -> None:
+    world = {"OPENAI_API_KEY": "sk-not-a-key", "RELAY_HTTP__HOST": "0.0.0.0"}
     done = subprocess.run(
         command_of("CMD"),
         cwd=image.root / "data",
-        env=environment(image) | {"OPENAI_API_KEY": "sk-not-a-key"},
+        env=environment(image) | world,
         capture_output=True,
         text=True,
         timeout=30,
@@ -190,9 +191,9 @@ def test_dockerfile_image_without_keys_refuses_to_serve_the_world(image: Image) 
 
 def test_dockerfile_health_check_tells_a_serving_relay_from_none(image: Image) -> None:
     env = environment(image) | {
-        "RELAY_HTTP__HOST": "127.0.0.1",
         "RELAY_HTTP__PORT": str(free_port()),
         "RELAY_ICE__UDP_PORT": "0",
+        "RELAY_ICE__TCP_PORT": "0",
         "RELAY_UPSTREAM__PROVIDER": "simulator",
     }
     before = run_health_check(image, env)
