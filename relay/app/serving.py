@@ -5,12 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import web
 
 from relay.app.errors import CannotStart
+from relay.app.observation import observing, prices_of
 from relay.app.options import (
     authenticator,
     ice_options,
@@ -23,19 +24,25 @@ from relay.app.options import (
 )
 from relay.app.reach import advertised, reach_problems
 from relay.app.turn import Turn, turn_for
+from relay.core.pricing import PriceTable
 from relay.policy.admission import Admission, Limits
 from relay.policy.iceservers import IceServerList
 from relay.rtc import CertificateStore, Sockets
 from relay.session.calls import Calls
+from relay.session.listeners import Listeners as CallListeners
 from relay.settings import HttpSettings, Settings
 from relay.telemetry.metrics import Metrics
 from relay.upstream.openai import OpenAIUpstream
+from relay.web.admin import admin_routes
+from relay.web.admin_gate import AdminGate
 from relay.web.bodies import BodyLimits
 from relay.web.calls import CallRoutes
 from relay.web.cors import Cors
+from relay.web.dashboard import DashboardRoutes, load_dashboard
 from relay.web.door import Door
 from relay.web.health import HealthRoutes
 from relay.web.iceservers import IceServerRoutes
+from relay.web.operator import Operator
 from relay.web.pages import Asset, PageRoutes, load_assets
 from relay.web.secrets import SecretRoutes
 from relay.web.server import Listener, create_application, listen
@@ -52,6 +59,8 @@ class Prepared:
     assets: Mapping[str, Asset]
     tls: ssl.SSLContext | None
     turn_ca: ssl.SSLContext | None = None
+    prices: PriceTable | None = None
+    dashboard: Mapping[str, Asset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,14 @@ def prepare(settings: Settings) -> Prepared:
         raise CannotStart(
             "There is no upstream key: set OPENAI_API_KEY, or run `relay demo`, which needs none."
         )
-    return Prepared(settings, load_assets(), _tls(settings.http), _turn_ca(settings))
+    return Prepared(
+        settings,
+        load_assets(),
+        _tls(settings.http),
+        _turn_ca(settings),
+        prices_of(settings),
+        load_dashboard(),
+    )
 
 
 @asynccontextmanager
@@ -87,8 +103,14 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
         metrics = Metrics()
         certificates = CertificateStore()
         certificates.current()  # made now, so that the first call does not wait for it
-        calls = Calls(upstream, sockets, certificates, session_options(settings), metrics)
+        prices = prepared.prices or PriceTable(())
+        observed = await stack.enter_async_context(observing(settings, prices, metrics))
+        options = session_options(settings)
+        watchers = [observed.observer.watch]
+        calls = Calls(upstream, sockets, certificates, options, metrics, watchers)
         metrics.watch(calls)
+        await stack.enter_async_context(observed.sampling(calls))
+        listeners = CallListeners(calls, sockets, certificates)
         admission = admission_for(settings, calls.live_count)
         application = web_application(
             settings,
@@ -97,10 +119,22 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
             metrics=metrics,
             servers=turn.servers,
             assets=prepared.assets,
-            why_not_ready=lambda: _why_not_ready(admission, sockets, turn),
+            why_not_ready=lambda: (
+                _why_not_ready(admission, sockets, turn) or observed.observer.why_not_ready()
+            ),
+            operator=Operator(
+                calls,
+                observed.observer,
+                observed.library,
+                listeners,
+                drain=admission.drain,
+                is_draining=lambda: admission.draining,
+            ),
+            dashboard=prepared.dashboard,
         )
         port = await _listen(stack, application, prepared)
         stack.push_async_callback(calls.close)
+        stack.push_async_callback(listeners.close_all)
         stack.callback(admission.drain)  # the first step down, for the stack is undone from its top
         url = settings.http.public_url or _url(settings.http, port)
         log.info("server.started", url=url, **_start_facts(settings, sockets, turn))
@@ -133,6 +167,8 @@ def web_application(
     servers: IceServerList,
     assets: Mapping[str, Asset],
     why_not_ready: Callable[[], str | None],
+    operator: Operator,
+    dashboard: Mapping[str, Asset] | None = None,
 ) -> web.Application:
     """The HTTP surface over `calls`."""
     mint = token_mint(settings)
@@ -140,13 +176,17 @@ def web_application(
     door = Door(cors, authenticator(settings, mint), admission, settings.http.trusted_proxies)
     rules = session_rules(settings)
     limits = BodyLimits(settings.http.max_body_bytes, settings.http.body_timeout_s)
+    token = revealed(settings.admin.token)
+    gate = AdminGate(token, settings.http.trusted_proxies)
     routes = [
         *CallRoutes(door, calls, servers, rules, limits).routes(),
         *TrickleRoutes(door, calls, servers, limits).routes(),
         *IceServerRoutes(door, servers).routes(),
         *SecretRoutes(door, mint, rules, limits).routes(),
-        *HealthRoutes(metrics, why_not_ready, revealed(settings.admin.token)).routes(),
+        *HealthRoutes(metrics, why_not_ready, token).routes(),
         *PageRoutes(assets).routes(),
+        *admin_routes(operator, gate, limits),
+        *DashboardRoutes(dashboard or {}).routes(),
     ]
     return create_application(routes, cors=cors, metrics=metrics, max_body_bytes=limits.max_bytes)
 

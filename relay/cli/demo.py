@@ -23,7 +23,11 @@ def demo(config: Path | None, faults: Faults) -> None:
     """Try it out: the relay, and a simulated voice to talk to. No key is needed."""
     # The operator's own upstream, and the key for it, are none of the simulator's business.
     overrides = {"upstream.provider": "simulator", "upstream.api_key": None}
-    settings = read_settings(config, overrides).settings
+    loaded = read_settings(config, overrides)
+    settings = loaded.settings
+    if "recording.mode" not in loaded.origins:
+        kept = settings.recording.model_copy(update={"mode": "audio"})
+        settings = settings.model_copy(update={"recording": kept})
     telemetry = settings.telemetry
     with logging_to(level=telemetry.log_level, log_format=telemetry.log_format):
         options = SimulatorOptions(faults=faults, video=settings.media.video == "on")

@@ -7,8 +7,10 @@ somebody scrapes.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Final, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
@@ -16,10 +18,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from relay.core.ids import Direction, LegName
+from relay.core.tokens import MODALITIES, TokenUsage
 
 LAG_INTERVAL_S: Final = 0.25
 
 _SETUP_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_LATENCY_BUCKETS_S: Final = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 _LAG_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 
@@ -57,6 +61,16 @@ class Metrics(Collector):
             buckets=_LAG_BUCKETS_S,
             registry=self._registry,
         )
+        self._latency = Histogram(
+            "relay_response_latency_seconds",
+            "From the end of a user's speech to the first audible packet of the answer",
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._tokens: Counter[str] = Counter()
+        self._cost_usd = Decimal(0)
+        self._charging = threading.Lock()
+        self._waiting: Callable[[], int] | None = None
         self._registry.register(self)
 
     def watch(self, source: CallsSource) -> None:
@@ -74,6 +88,25 @@ class Metrics(Collector):
     def path_selected(self, leg: LegName, types: str, transport: str) -> None:
         """A leg goes by another pair of candidates: their types, and its first hop's transport."""
         self._paths[leg, types, transport] += 1
+
+    def charged(self, tokens: TokenUsage, usd: Decimal) -> None:
+        """A response or a transcription was charged for. From any thread."""
+        with self._charging:
+            for kind in ("input", "cached", "output"):
+                for modality in MODALITIES:
+                    number = getattr(tokens, kind).of(modality)
+                    if number:
+                        self._tokens[f"{kind}_{modality}"] += number
+            self._cost_usd += usd
+
+    def heard(self, latency_ms: float | None) -> None:
+        """A response was heard so long after the speech that it answers. From any thread."""
+        if latency_ms is not None:
+            self._latency.observe(latency_ms / 1000)
+
+    def watch_recorder(self, waiting: Callable[[], int] | None) -> None:
+        """Reads at each scrape how many packets and events wait to be written."""
+        self._waiting = waiting
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
@@ -104,8 +137,27 @@ class Metrics(Collector):
         for labels, count in sorted(self._paths.items()):
             paths.add_metric(labels, count)
         yield paths
+        yield from self._of_usage()
+        if self._waiting is not None:
+            waiting = self._waiting()
+            yield GaugeMetricFamily(
+                "relay_recording_queue", "Packets and events that wait to be written", value=waiting
+            )
         if self._source is not None:
             yield from _of_calls(self._source)
+
+    def _of_usage(self) -> Iterable[Metric]:
+        with self._charging:
+            tokens, usd = dict(self._tokens), self._cost_usd
+        family = CounterMetricFamily(
+            "relay_tokens", "Tokens that the upstream told of", labels=["kind"]
+        )
+        for kind, count in sorted(tokens.items()):
+            family.add_metric([kind], count)
+        yield family
+        yield CounterMetricFamily(
+            "relay_cost_usd", "What they cost by the price table", value=float(usd)
+        )
 
 
 def _of_calls(source: CallsSource) -> Iterable[Metric]:

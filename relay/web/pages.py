@@ -13,7 +13,7 @@ from aiohttp import web
 STATIC: Final = Path(__file__).parent / "static"
 
 # What is not listed here is not served: the folder holds the script that makes the samples, too.
-_TYPES: Final[Mapping[str, str]] = {
+TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -92,12 +92,13 @@ class PageRoutes:
 def load_assets(folder: Path = STATIC) -> dict[str, Asset]:
     """The files of `folder` by their names. Blocks; call it before the loop runs."""
     return {
-        path.name: _load(path)
+        path.name: load_asset(path)
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.suffix in _TYPES
+        if path.is_file() and path.suffix in TYPES
     }
 
 
-def _load(path: Path) -> Asset:
+def load_asset(path: Path) -> Asset:
+    """One file. Blocks."""
     content = path.read_bytes()
-    return Asset(content, _TYPES[path.suffix], hashlib.sha256(content).hexdigest()[:16])
+    return Asset(content, TYPES[path.suffix], hashlib.sha256(content).hexdigest()[:16])

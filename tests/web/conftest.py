@@ -16,13 +16,18 @@ from aiohttp import web
 from relay.app import admission_for, web_application
 from relay.app.options import revealed
 from relay.app.turn import server_list
+from relay.core.pricing import PriceTable
 from relay.rtc import CertificateStore, IceOptions, Sockets
 from relay.session.calls import Calls
+from relay.session.listeners import Listeners
 from relay.session.model import SessionOptions
 from relay.settings import Settings
+from relay.taps.observer import Observer
+from relay.taps.reader import Reader
 from relay.telemetry.logging import logging_to
 from relay.telemetry.metrics import Metrics
 from relay.upstream.provider import UpstreamAnswer, UpstreamOffer
+from relay.web.operator import Operator
 from relay.web.pages import Asset
 from relay.web.server import Listener, listen
 from tests.core.sdp_samples import CHROME, OPENAI_ANSWER
@@ -110,22 +115,33 @@ async def serve() -> AsyncIterator[Serve]:
             sockets = Sockets(IceOptions(bind=("127.0.0.1",)))
             sockets.open()
             stack.callback(sockets.close)
+            certificates = CertificateStore()
             turn = settings.turn
             upstream = ToldUpstream()
             upstream.may_answer.set()
             options = SessionOptions(max_sessions=settings.session.max_sessions)
-            calls = Calls(upstream, sockets, CertificateStore(), options)
+            calls = Calls(upstream, sockets, certificates, options)
             stack.push_async_callback(calls.close)
             metrics = Metrics()
             metrics.watch(calls)
+            admission = admission_for(settings, calls.live_count)
             application = web_application(
                 settings,
                 calls=calls,
-                admission=admission_for(settings, calls.live_count),
+                admission=admission,
                 metrics=metrics,
                 servers=server_list(turn, turn.urls, revealed(turn.secret)),
                 assets={"index.html": PAGE, "relay.js": PAGE},
                 why_not_ready=lambda: why_not_ready,
+                operator=Operator(
+                    calls,
+                    Observer(Reader(PriceTable(()))),
+                    None,
+                    Listeners(calls, sockets, certificates),
+                    drain=admission.drain,
+                    is_draining=lambda: admission.draining,
+                ),
+                dashboard={"index.html": PAGE},
             )
             runner, port = await listen(application, Listener("127.0.0.1", 0))
             stack.push_async_callback(runner.cleanup)

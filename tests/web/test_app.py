@@ -7,7 +7,7 @@ import datetime
 import ipaddress
 import ssl
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -49,7 +49,7 @@ def prepared() -> Prepared:
 def calling(prepared: Prepared, url: str) -> Prepared:
     upstream = prepared.settings.upstream.model_copy(update={"url": url})
     settings = prepared.settings.model_copy(update={"upstream": upstream})
-    return Prepared(settings, prepared.assets, prepared.tls)
+    return replace(prepared, settings=settings)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,160 @@
+"""What watches and keeps calls, as the settings want it: built, started, and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import structlog
+
+from relay.app.errors import CannotStart
+from relay.app.options import revealed
+from relay.core.ids import LegName
+from relay.core.pricing import InvalidPrices, PriceTable
+from relay.core.quality import LegSample
+from relay.rtc import LegStats
+from relay.session.calls import Calls
+from relay.session.model import CallSnapshot
+from relay.settings import RecordingSettings, Settings
+from relay.stores.database import InvalidStoreUrl
+from relay.stores.library import CURRENT_TIMEOUT_S, Library
+from relay.taps.mixer import Mixer
+from relay.taps.observer import Completed, Observer
+from relay.taps.reader import Reader
+from relay.taps.reading import Listeners
+from relay.taps.recorder import Recorder, RecorderOptions
+from relay.taps.usage import load_prices
+from relay.telemetry.metrics import Metrics
+
+SAMPLE_INTERVAL_S: Final = 5.0
+COMPLETE_TIMEOUT_S: Final = 8.0
+"""For the folders of calls that the server's end has ended."""
+
+log = structlog.get_logger(__name__)
+
+
+def prices_of(settings: Settings) -> PriceTable:
+    """Reads the prices. Blocks; raises CannotStart."""
+    try:
+        return load_prices(settings.upstream.prices)
+    except (InvalidPrices, OSError) as error:
+        raise CannotStart(f"upstream.prices cannot be used: {error}") from None
+
+
+class Observation:
+    """What a server has of it. `library` None: nothing is kept, and nothing was."""
+
+    def __init__(self, observer: Observer, library: Library | None, mixer: Mixer | None) -> None:
+        self.observer = observer
+        self.library = library
+        self.mixer = mixer
+
+    @asynccontextmanager
+    async def sampling(self, calls: Calls) -> AsyncIterator[None]:
+        """Notes every few seconds how all calls' legs are, within the block."""
+        task = asyncio.create_task(self._sample(calls))
+        try:
+            yield
+        finally:
+            await _end([task])
+
+    async def _sample(self, calls: Calls) -> None:
+        while True:
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+            for snapshot in calls:
+                self.observer.sample(snapshot.id, _samples(snapshot))
+
+
+@asynccontextmanager
+async def observing(
+    settings: Settings, prices: PriceTable, metrics: Metrics
+) -> AsyncIterator[Observation]:
+    """Watches calls within the block, at whose end there are to be none any more. Raises
+    CannotStart."""
+    recording = settings.recording
+    recorder = _recorder(recording)
+    reader = Reader(prices, _listeners(metrics))
+    mixer = Mixer() if recorder is not None and recording.mix else None
+    observer = Observer(reader, recorder, on_completed=_on_completed(mixer))
+    library = await _library(settings, observer)
+    if library is not None:
+        observer.on_changed = library.tell
+    metrics.watch_recorder(None if recorder is None else lambda: recorder.snapshot().waiting)
+    reader.start()
+    if recorder is not None:
+        recorder.start()
+    tasks = [asyncio.create_task(task.run()) for task in (library, mixer) if task is not None]
+    try:
+        yield Observation(observer, library, mixer)
+    finally:
+        await observer.drain(COMPLETE_TIMEOUT_S)
+        await asyncio.to_thread(reader.close)
+        if recorder is not None:
+            await asyncio.to_thread(recorder.close)
+        if library is not None:
+            with suppress(TimeoutError):  # the next start's look at all folders finds the rest
+                async with asyncio.timeout(CURRENT_TIMEOUT_S):
+                    await library.current()
+        await _end(tasks)
+        if library is not None:
+            await library.close()
+
+
+def _recorder(recording: RecordingSettings) -> Recorder | None:
+    if recording.mode == "off":
+        return None
+    return Recorder(RecorderOptions(recording.directory, recording.mode))
+
+
+async def _library(settings: Settings, observer: Observer) -> Library | None:
+    recording = settings.recording
+    is_there = recording.mode != "off" or await asyncio.to_thread(recording.directory.is_dir)
+    if not is_there:
+        return None
+    try:
+        return Library(recording.directory, revealed(settings.store.url), observer.holds)
+    except InvalidStoreUrl as error:
+        raise CannotStart(str(error)) from None
+
+
+def _on_completed(mixer: Mixer | None) -> Callable[[Completed], None]:
+    def completed(call: Completed) -> None:
+        if mixer is not None and call.has_audio:
+            mixer.put(call.folder, call.duration_s)
+
+    return completed
+
+
+def _listeners(metrics: Metrics) -> Listeners:
+    return Listeners(
+        on_charge=lambda _facts, charge, _usage: metrics.charged(charge.tokens, charge.cost.usd),
+        on_heard=lambda _facts, timing: metrics.heard(timing.latency_ms),
+    )
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.error("observation.broke", exc_info=outcome)
+
+
+def _samples(call: CallSnapshot) -> dict[LegName, LegSample]:
+    legs: dict[LegName, LegStats | None] = {"client": call.client, "upstream": call.upstream}
+    return {name: _sample(stats) for name, stats in legs.items() if stats is not None}
+
+
+def _sample(stats: LegStats) -> LegSample:
+    return LegSample(
+        round_trip_s=stats.round_trip_s,
+        media_round_trip_s=stats.media_round_trip_s,
+        jitter_s=stats.jitter_s,
+        received=stats.packets_received,
+        lost=stats.packets_lost,
+        sent=stats.packets_sent,
+        remote_lost=stats.remote_packets_lost,
+        pair="/".join(stats.pair_types) if stats.pair_types else None,
+    )
