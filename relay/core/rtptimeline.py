@@ -84,26 +84,30 @@ class Counts:
 class _Clock:
     """The smallest shift of the last seconds."""
 
-    __slots__ = ("_buckets", "_rate", "shift")
+    __slots__ = ("_buckets", "_rate", "latest", "second_ends", "shift")
 
     def __init__(self, rate: int, arrival: int, shift: int) -> None:
         self._rate = rate
-        self._buckets: deque[tuple[int, int]] = deque([(arrival // rate, shift)])
-        self.shift = shift
+        self._buckets: deque[tuple[int, int]] = deque()
+        self.shift = self.latest = shift
+        self.second_ends = (arrival // rate + 1) * rate
+
+    def has_news(self, arrival: int, shift: int) -> bool:
+        """Whether `update` would change anything."""
+        return shift < self.latest or arrival >= self.second_ends
 
     def update(self, arrival: int, shift: int) -> None:
-        second = arrival // self._rate
-        last_second, last = self._buckets[-1]
-        if second <= last_second:
-            if shift < last:
-                self._buckets[-1] = (last_second, shift)
-                self.shift = min(self.shift, shift)
+        if arrival < self.second_ends:
+            self.latest = min(self.latest, shift)
+            self.shift = min(self.shift, shift)
             return
-        self._buckets.append((second, shift))
-        oldest = second - _WINDOW_AGE_S
-        while len(self._buckets) > _WINDOW or self._buckets[0][0] < oldest:
+        self._buckets.append((self.second_ends, self.latest))
+        self.latest = shift
+        self.second_ends = (arrival // self._rate + 1) * self._rate
+        oldest = self.second_ends - _WINDOW_AGE_S * self._rate
+        while self._buckets and (len(self._buckets) >= _WINDOW or self._buckets[0][0] < oldest):
             self._buckets.popleft()
-        self.shift = min(value for _, value in self._buckets)
+        self.shift = min(shift, min((value for _, value in self._buckets), default=shift))
 
 
 class _Held(NamedTuple):
@@ -164,14 +168,15 @@ class Timeline:
                 self.counts.late += 1
                 return
             self._switch(arrival, ssrc, sequence, timestamp)
-        number = self._highest + _signed(sequence - self._highest, 16)
+        # Both are unwrapped to what is nearest to the packet before.
+        number = self._highest + (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
         if number <= self._released and not self._is_restart(number, sequence):
             return
         if number <= self._released:
             self._switch(arrival, ssrc, sequence, timestamp)
             number = self._highest
-        unwrapped = self._timestamp + _signed(timestamp - self._timestamp, 32)
-        self._hold_packet(number, unwrapped, arrival, samples, payload)
+        ahead = (timestamp - self._timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        self._hold_packet(number, self._timestamp + ahead, arrival, samples, payload)
 
     def pop(self, now: int) -> list[Placed]:
         """What may be written at `now`: all that waited long enough, and what precedes it."""
@@ -237,7 +242,7 @@ class Timeline:
             if shift < clock.shift - self._step:
                 self.counts.restarts += 1
                 clock = self._clock = _Clock(self._rate, arrival, shift)
-            else:
+            elif clock.has_news(arrival, shift):
                 clock.update(arrival, shift)
             held.append(_Held(number, timestamp, arrival, samples, payload, clock))
             return
@@ -255,7 +260,10 @@ class Timeline:
             return []
         held = self._held
         self._late_step(held, count)
-        placed = [self._place(packet) for packet in held[:count]]
+        due = held[:count]
+        placed = [self._place(packet) for packet in due]
+        mean = sum(len(packet.payload) for packet in due) / count
+        self._mean_bytes += (mean - self._mean_bytes) / 8 if self._mean_bytes else mean
         self._released = max(self._released, held[count - 1].sequence)
         del held[:count]
         self.counts.placed += count
@@ -289,54 +297,49 @@ class Timeline:
         self.counts.restarts += 1
 
     def _place(self, packet: _Held) -> Placed:
+        _, timestamp, arrival, samples, payload, clock = packet
         # No place is later than the arrival, whatever a timestamp says.
-        place = min(packet.timestamp + packet.clock.shift, packet.arrival)
-        error = place - self.position
-        if packet.clock is not self._placed_by:
+        error = min(timestamp + clock.shift, arrival) - self.position
+        gap, kept = 0, samples
+        if clock is not self._placed_by:
             gap = _nearest(error, self._grain)
             self.counts.filled += gap
-        else:
-            gap = self._gap(packet.timestamp - self._expected, error)
-        kept = packet.samples if gap else self._kept(packet, error)
-        self._placed_by = packet.clock
-        self._expected = packet.timestamp + packet.samples
-        self.position += gap + kept
-        return Placed(gap, packet.payload, packet.samples, kept)
-
-    def _gap(self, missing: int, error: int) -> int:
-        """`missing` is what the timestamps say."""
-        if missing <= 0:
-            gap = _nearest(error, self._correction) if error >= self._correction else 0
+            self._placed_by = clock
+        elif timestamp > self._expected:
+            gap = self._missing(timestamp - self._expected, error)
+        elif error >= self._correction:
+            gap = _nearest(error, self._correction)
             self.counts.stretched += gap
-            return gap
-        if abs(error - missing) <= self._exact:
-            gap = missing // self._grain * self._grain
+        if error <= -self._quiet_correction and not gap:
+            kept = self._trimmed(len(payload), samples, error)
+        self._expected = timestamp + samples
+        self._since_trim += 1
+        self.position += gap + kept
+        return Placed(gap, payload, samples, kept)
+
+    def _missing(self, gap: int, error: int) -> int:
+        """The gap for one that the timestamps have."""
+        if abs(error - gap) <= self._exact:
+            gap = gap // self._grain * self._grain
         else:
             gap = _nearest(error, self._correction)
         self.counts.filled += gap
         return gap
 
-    def _kept(self, packet: _Held, error: int) -> int:
-        size, mean = len(packet.payload), self._mean_bytes
-        self._mean_bytes = mean + (size - mean) / 64 if mean else float(size)
-        self._since_trim += 1
-        limit = self._quiet_correction if size < 0.6 * mean else self._correction
-        if error > -limit:
-            return packet.samples
+    def _trimmed(self, size: int, samples: int, error: int) -> int:
+        """How much to keep of a packet that would come too late."""
+        is_quiet = size < 0.6 * self._mean_bytes
+        if error > -self._correction and not is_quiet:
+            return samples
         if error > -self._rate * _AHEAD_S:
             if self._since_trim < _PACKETS_PER_TRIM:
-                return packet.samples
+                return samples
             self._since_trim = 0
-        kept = max(0, packet.samples - _nearest(-error, self._correction))
-        self.counts.trimmed += packet.samples - kept
+        kept = max(0, samples - _nearest(-error, self._correction))
+        self.counts.trimmed += samples - kept
         return kept
 
 
 def _nearest(samples: int, unit: int) -> int:
     """The nearest multiple; at least 0."""
     return max(0, (samples + unit // 2) // unit * unit)
-
-
-def _signed(difference: int, bits: int) -> int:
-    half = 1 << bits - 1
-    return (difference + half) % (1 << bits) - half

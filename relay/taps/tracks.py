@@ -163,14 +163,14 @@ class OpusTrack(Track):
             self._put(packet, samples)
 
     def _put(self, packet: bytes, samples: int) -> None:
-        segments = ogg.segments(len(packet))
-        too_long = self._samples + samples > self.rate
-        if too_long or self._segments + segments > ogg.MAX_SEGMENTS:
+        segments = self._segments + ogg.segments(len(packet))
+        if segments > ogg.MAX_SEGMENTS or self._samples + samples > opus.CLOCK_HZ:
             self._close_page()
+            segments = ogg.segments(len(packet))
         self._packets.append(packet)
         self._samples += samples
-        self._segments += segments
-        if opus.is_stereo(packet) and not self._kept_sequence:  # the head is not written yet
+        self._segments = segments
+        if not self._kept_sequence and opus.is_stereo(packet):  # the head is not written yet
             self._channels = 2
 
     def _close_page(self, flags: int = 0) -> None:
