@@ -24,7 +24,7 @@ from relay.core.quality import LegSample, Quality
 from relay.core.timeline import Timeline
 from relay.core.transcript import Transcript
 from relay.core.usage import CallUsage
-from relay.taps.facts import CallFacts, PacketTap
+from relay.taps.facts import CallFacts, EndFacts, PacketTap
 from relay.taps.reading import CallReading, Listeners, Reading
 from relay.taps.ring import Budget, Ring
 
@@ -100,10 +100,10 @@ class ReaderTap:
         for name, sample in legs.items():
             self.quality.legs[name].add(at_ms, sample)
 
-    def end(self, ended_s: float) -> Future[CallReading]:
+    def end(self, facts: EndFacts) -> Future[CallReading]:
         """The call is over. Again is fine: the first time counts."""
         if self.ended_s is None:
-            self.ended_s = ended_s
+            self.ended_s = facts.ended_s
         return self.finished
 
     @property

@@ -1,4 +1,5 @@
-"""What a process that died could not write of a call, made of its `events.jsonl`.
+"""What was read of a call, written into its folder: when it ends, or later from its `events.jsonl`,
+where the process died before it could.
 
 For threads: all of it waits for the disk.
 """
@@ -13,6 +14,7 @@ from typing import Any
 from relay.core.eventline import MalformedLine, Recorded
 from relay.core.ids import CallId
 from relay.core.pricing import PriceTable
+from relay.core.quality import Quality
 from relay.stores.events import read_events
 from relay.stores.folders import Folder
 from relay.taps.facts import CallFacts
@@ -20,8 +22,15 @@ from relay.taps.reading import CallReading, replay
 from relay.taps.transcript import store_transcript
 
 
+def keep(folder: Folder, reading: CallReading, quality: Quality | None = None) -> None:
+    """Writes `transcript.json`, and the rest into `session.json`. Raises OSError."""
+    store_transcript(folder, reading.transcript)
+    told = reading.to_json()
+    folder.update_session(told if quality is None else {**told, "quality": quality.to_json()})
+
+
 def restore(folder: Folder, prices: PriceTable) -> CallReading | None:
-    """Writes `transcript.json`, and usage and times into `session.json`, as far as the events tell.
+    """Reads a call's events again, and keeps what they tell.
 
     Nobody else may write the folder meanwhile. None, and nothing is written, where it does not say
     when the call began, or has no events. Raises OSError.
@@ -30,8 +39,7 @@ def restore(folder: Folder, prices: PriceTable) -> CallReading | None:
     if facts is None or not folder.events.is_file():
         return None
     found = replay(facts, _events(folder), prices)
-    store_transcript(folder, found.transcript)
-    folder.update_session(found.to_json())
+    keep(folder, found)
     return found
 
 

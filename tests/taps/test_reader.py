@@ -18,7 +18,8 @@ from relay.core.ids import CallId
 from relay.core.quality import LegSample
 from relay.core.timeline import ResponseTiming
 from relay.core.usage import CallUsage, Charge
-from relay.taps.facts import CallFacts
+from relay.session.watching import CallWatch, Watcher
+from relay.taps.facts import CallFacts, EndFacts
 from relay.taps.reader import Reader, ReaderOptions, ReaderTap
 from relay.taps.reading import CallReading, Listeners, Reading
 from relay.taps.usage import load_prices
@@ -50,6 +51,10 @@ def say(tap: ReaderTap, type_: str, **fields: Any) -> None:
     tap.event("down", json.dumps({"type": type_, **fields}), time.monotonic())
 
 
+def over(later_s: float = 0.0) -> EndFacts:
+    return EndFacts(time.monotonic() + later_s, "completed", "hung_up")
+
+
 def write(tap: ReaderTap, item_id: str, text: str) -> None:
     item = message(item_id, "user", {"type": "input_text", "text": text})
     say(tap, "conversation.item.added", item=item)
@@ -57,7 +62,7 @@ def write(tap: ReaderTap, item_id: str, text: str) -> None:
 
 async def ended(tap: ReaderTap) -> CallReading:
     async with asyncio.timeout(WAIT_S):
-        return await asyncio.wrap_future(tap.end(time.monotonic()))
+        return await asyncio.wrap_future(tap.end(over()))
 
 
 async def test_reader_of_a_whole_call_has_read_all_when_it_ends() -> None:
@@ -77,6 +82,15 @@ async def test_reader_of_a_whole_call_has_read_all_when_it_ends() -> None:
     assert (tap.transcript, tap.usage, tap.timeline) == (
         found.transcript, found.usage, found.timeline,
     )  # fmt: skip
+
+
+async def test_reader_is_a_watcher_of_calls() -> None:
+    async with reading() as reader:
+        watcher: Watcher = reader.begin
+        watch: CallWatch = watcher(facts())
+
+        assert watch.packet is not None
+        watch.end(over())
 
 
 async def test_reader_of_a_call_that_runs_tells_what_is_said() -> None:
@@ -169,10 +183,10 @@ async def test_reader_after_the_end_takes_nothing_and_ending_again_is_fine() -> 
     async with reading() as reader:
         tap = reader.begin(facts())
         write(tap, "a", "one")
-        first = tap.end(time.monotonic())
+        first = tap.end(over())
 
         write(tap, "b", "two")
-        second = tap.end(time.monotonic() + 99)
+        second = tap.end(over(99))
 
         assert first is second
         assert len((await ended(tap)).transcript.turns) == 1
@@ -182,7 +196,7 @@ async def test_reader_after_the_end_takes_nothing_and_ending_again_is_fine() -> 
 async def test_reader_whose_result_nobody_waits_for_any_more_goes_on() -> None:
     async with reading() as reader:
         tap = reader.begin(facts())
-        asyncio.wrap_future(tap.end(time.monotonic())).cancel()
+        asyncio.wrap_future(tap.end(over())).cancel()
 
         other = reader.begin(facts("rtc_2"))
         write(other, "a", "one")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from relay.core.quality import Quality
 from relay.stores.folders import Folder
 from relay.stores.reading import read_entry
 from relay.taps.eventlog import EventLog
-from relay.taps.restore import restore
+from relay.taps.restore import keep, restore
 from relay.taps.transcript import load_transcript
 from relay.taps.usage import load_prices
 from tests.taps.call import FACTS
@@ -48,6 +49,20 @@ def test_conversation_that_was_cut_off_gets_its_transcript_and_usage(folder: Fol
     assert entry.conversation.turns == 12
     assert entry.conversation.model == "gpt-realtime-2.1"
     assert entry.conversation.state == "unfinished"
+
+
+def test_reading_that_is_kept_stands_beside_what_others_wrote(folder: Folder) -> None:
+    found, quality = restore(folder, PRICES), Quality(setup_ms={"answered": 210.0})
+    assert found is not None
+    folder.update_session({"recording": {"mode": "audio"}})
+
+    keep(folder, found, quality)
+
+    session = folder.session()
+    assert session["recording"] == {"mode": "audio"}
+    assert session["quality"]["setup_ms"] == {"answered": 210.0}
+    assert session["usage"]["cost_usd"] == float(found.usage.cost.usd) > 0
+    assert session["responses"]["count"] == 6
 
 
 def test_conversation_whose_record_is_spoilt_gets_what_is_before(folder: Folder) -> None:
