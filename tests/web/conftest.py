@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import pytest
@@ -105,14 +106,18 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """`server = await serve({"auth.mode": "keys"})`: the surface with these settings."""
+    """`server = await serve({"auth.mode": "keys"})`: the surface with these settings. More words
+    are IceOptions."""
     async with AsyncExitStack() as stack:
 
         async def serve(
-            overrides: dict[str, object] | None = None, *, why_not_ready: str | None = None
+            overrides: dict[str, object] | None = None,
+            *,
+            why_not_ready: str | None = None,
+            **ice: Any,
         ) -> Server:
             settings = settings_with(overrides or {})
-            sockets = Sockets(IceOptions(bind=("127.0.0.1",)))
+            sockets = Sockets(IceOptions(**{"bind": ("127.0.0.1",), **ice}))
             sockets.open()
             stack.callback(sockets.close)
             certificates = CertificateStore()
