@@ -4,7 +4,8 @@
 
 `event` is the message itself where that is JSON on one line. What is not JSON, or not on one line,
 or nested too deeply to be read everywhere, is a JSON string, and `"as":"text"` stands before it;
-bytes are a base64 string with `"as":"base64"`.
+bytes are a base64 string with `"as":"base64"`, and so is a text that is too much to look into, in
+UTF-8, with `"as":"utf-8"`.
 
 Long base64 in a member for audio, or in a data URL, is taken out, so that the same audio is kept
 once however often it is sent. `"moved":[{"at":…,"chars":…,"sha256":"…"}]` before `event` says at
@@ -34,17 +35,21 @@ MIN_MOVED_CHARS: Final = 4096
 
 MAX_DEPTH: Final = 100
 MAX_JSON_CHARS: Final = 1 << 20
-"""Longer messages (base64 left out) are kept as text, unparsed."""
+MAX_JSON_MEMBERS: Final = 50_000
+"""What is longer (base64 left out), or has more in it, is not looked into: nobody else runs while
+JSON is read."""
+MAX_STRINGS: Final = 20_000
+"""Of so many strings in a message each is looked at."""
 
 _STEP: Final = 1 << 16
-"""Base64 is looked at in portions: other threads come in between them. A multiple of 4."""
+"""What is long is gone through in portions: others run in between. A multiple of 4."""
 
 _BEFORE_AUDIO: Final = re.compile(r'"(?:audio|delta|data)"[ \t]{0,8}:[ \t]{0,8}"\Z')
 _LOOK_BACK: Final = 32
 _DATA_URL: Final = "base64,"
 _PREFIX: Final = re.compile(
     rb'"seq":(\d{1,15}),"at":"([0-9TZ:.\-]{27})","direction":(null|"up"|"down")'
-    rb'(?:,"as":"(text|base64)")?(?:,"moved":(\[[^\]]{1,1000000}\]))?,"event":'
+    rb'(?:,"as":"(text|base64|utf-8)")?(?:,"moved":(\[[^\]]{1,1000000}\]))?,"event":'
 )
 
 
@@ -86,18 +91,7 @@ FindMoved = Callable[[str], bytes]
 
 def encode(sequence: int, at: datetime, direction: Direction | None, message: Message) -> Encoded:
     """Writes a message down; `at` is aware."""
-    kind: Literal["text", "base64"] | None
-    if isinstance(message, bytes):
-        kind, value = "base64", f'"{binascii.b2a_base64(message, newline=False).decode()}"'
-    else:
-        kind, value = None, message
-    moved: tuple[Moved, ...] = ()
-    if len(value) >= MIN_MOVED_CHARS:
-        value, moved = _move(value)
-    if kind is None and not _is_plain(value):
-        kind, moved = "text", ()
-        assert isinstance(message, str)
-        value = json.dumps(message)
+    kind, value, moved = _written(message)
     prefix = [f'"seq":{sequence},"at":"{_render(at)}"']
     prefix.append(f'"direction":"{direction}"' if direction else '"direction":null')
     if kind:
@@ -107,6 +101,33 @@ def encode(sequence: int, at: datetime, direction: Direction | None, message: Me
         prefix.append(f'"moved":{json.dumps(told, separators=(",", ":"))}')
     prefix.append(f'"event":{value}')
     return Encoded(",".join(prefix).encode(), moved)
+
+
+Kind = Literal["text", "base64", "utf-8"]
+
+
+def _written(message: Message) -> tuple[Kind | None, str, tuple[Moved, ...]]:
+    if isinstance(message, bytes):
+        return ("base64", *_as_base64(message))
+    value: str = message
+    moved: tuple[Moved, ...] = ()
+    if len(message) >= MIN_MOVED_CHARS and message.count('"') <= 2 * MAX_STRINGS:
+        value, moved = _move(message)
+    if _is_plain(value):
+        return None, value, moved
+    if len(message) <= MAX_JSON_CHARS:
+        return "text", json.dumps(message), ()
+    portions = range(0, len(message), _STEP)
+    data = b"".join(message[at : at + _STEP].encode(errors="surrogatepass") for at in portions)
+    return ("utf-8", *_as_base64(data))
+
+
+def _as_base64(data: bytes) -> tuple[str, tuple[Moved, ...]]:
+    """A JSON string of all of it, which is moved out where it is long."""
+    chars = (len(data) + 2) // 3 * 4
+    if chars < MIN_MOVED_CHARS:
+        return f'"{binascii.b2a_base64(data, newline=False).decode()}"', ()
+    return '""', (Moved(1, chars, hashlib.sha256(data).hexdigest(), data),)
 
 
 def decode(members: bytes, find: FindMoved) -> Recorded:
@@ -154,14 +175,19 @@ def _message(value: str, kind: bytes | None) -> Message:
     text = json.loads(value)
     if not isinstance(text, str):
         raise MalformedLine("its text is no string")
-    return text if kind == b"text" else binascii.a2b_base64(text, strict_mode=True)
+    if kind == b"text":
+        return text
+    data = binascii.a2b_base64(text, strict_mode=True)
+    return data if kind == b"base64" else data.decode(errors="surrogatepass")
 
 
 # JSON that may stand in a line as it came
 
 
 def _is_plain(text: str) -> bool:
-    if len(text) > MAX_JSON_CHARS or "\n" in text or "\r" in text or not text:
+    if not 0 < len(text) <= MAX_JSON_CHARS or "\n" in text or "\r" in text:
+        return False
+    if text.count(",") + text.count(":") > MAX_JSON_MEMBERS:
         return False
     try:
         text.encode()
@@ -213,7 +239,7 @@ def _move(value: str) -> tuple[str, tuple[Moved, ...]]:
 
 
 def _long_strings(value: str) -> Iterator[tuple[int, int]]:
-    """Long strings that may be audio, and the data of data URLs; with bytes, the whole."""
+    """Long strings that may be audio, and the data of data URLs."""
     end = value.find('"')
     while end >= 0:
         start = end + 1
@@ -224,7 +250,7 @@ def _long_strings(value: str) -> Iterator[tuple[int, int]]:
             data_at = value.find(_DATA_URL, start, start + 256)
             if data_at >= 0:
                 yield data_at + len(_DATA_URL), end
-        elif start == 1 or _BEFORE_AUDIO.search(value, max(0, start - _LOOK_BACK), start):
+        elif _BEFORE_AUDIO.search(value, max(0, start - _LOOK_BACK), start):
             yield start, end
 
 

@@ -139,12 +139,45 @@ def test_text_that_is_no_base64_of_audio_stays_and_comes_back(almost: str) -> No
     assert read(encoded).message == message
 
 
-def test_event_that_is_huge_without_base64_is_kept_as_text() -> None:
-    message = json.dumps({"text": "a b" * eventline.MAX_JSON_CHARS})
+MANY = eventline.MAX_JSON_MEMBERS
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        json.dumps({"text": "a b" * eventline.MAX_JSON_CHARS}),
+        "é\ud800" * eventline.MAX_JSON_CHARS,
+        '["' + '","' * 4 * eventline.MAX_JSON_CHARS + '"]',
+    ],
+)
+def test_text_that_is_too_long_to_look_into_is_moved_out_whole(message: str) -> None:
+    encoded = encode(message)
+
+    assert as_json(encoded)["as"] == "utf-8"
+    assert as_json(encoded)["event"] == ""
+    assert [part.data for part in encoded.moved] == [message.encode(errors="surrogatepass")]
+    assert read(encoded).message == message
+
+
+@pytest.mark.parametrize(("members", "is_plain"), [(MANY, True), (MANY + 1, False)])
+def test_event_with_many_members_is_looked_into_up_to_a_number(
+    members: int, is_plain: bool
+) -> None:
+    message = f"[{','.join('0' for _ in range(members + 1))}]"
 
     encoded = encode(message)
 
-    assert as_json(encoded)["as"] == "text"
+    assert ("as" not in as_json(encoded)) == is_plain
+    assert read(encoded).message == message
+
+
+def test_event_with_too_many_strings_keeps_its_audio() -> None:
+    strings = ['""'] * eventline.MAX_STRINGS
+    message = f'{{"audio":"{"QUJD" * 2_000}","strings":[{",".join(strings)}]}}'
+
+    encoded = encode(message)
+
+    assert not encoded.moved
     assert read(encoded).message == message
 
 
