@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 LOCK := $(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 \
         --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: install demo test check lint bench lock clean
+.PHONY: install demo test check lint bench reach lock clean
 
 install: .venv/.runtime  ## .venv/bin/relay
 
@@ -25,6 +25,9 @@ lint: .venv/.dev
 
 bench: .venv/.dev  ## the figures of docs/performance.md
 	$(BIN)/python -m benchmarks
+
+reach: .cache/debian .venv/.dev  ## the matrix of docs/reach.md: from where a call connects; needs root
+	$(BIN)/python -m tests.netns.lab
 
 lock: | .venv/bin/uv  ## the newest versions that pyproject.toml allows; hashes, no addresses
 	$(LOCK) --upgrade pyproject.toml -o requirements/runtime.txt

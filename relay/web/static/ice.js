@@ -3,8 +3,8 @@
 const SDPFRAG = "application/trickle-ice-sdpfrag"; // RFC 8840 §9
 const PATCH_TIMEOUT_MS = 2000; // short: a kept connection may have died with the old address
 const CHECKS_TIMEOUT_MS = 4000; // an answered restart has this long to find a path
-const WATCH_MS = 500;
-const UNANSWERED_CHECKS = 10; // Chromium sends them 50 ms apart once nothing has come for 2.5 s
+const WATCH_MS = 250;
+const UNANSWERED_CHECKS = 5; // beyond those under way: Chromium sends one in 50 ms once nothing has come for 2.5 s
 const RESTART_DELAYS_MS = [0, 250, 500, 1000, 2000, 4000, 4000, 4000]; // before each attempt
 
 /**
@@ -20,6 +20,7 @@ export class IceSession {
   /** Not told yet; null is their end. @type {(RTCIceCandidate | null)[]} */ #candidates = [];
   #trickling = false;
   #generation = new AbortController();
+  /** The pair in use when its last check was answered. @type {any} */ #answered = null;
   #hurry = new AbortController();
   #pc;
   #headers;
@@ -115,12 +116,13 @@ export class IceSession {
 
   /** The browser tells `disconnected` six seconds after the path is gone; its statistics show it in three. */
   async #watch() {
-    let answered = { requestsSent: 0, responsesReceived: -1 };
     while (!this.#ended.aborted) {
       await pause(WATCH_MS, this.#ended);
       const pair = await selectedPair(this.#pc).catch(() => null);
-      if (pair === null || pair.responsesReceived !== answered.responsesReceived) answered = pair ?? answered;
-      else if (!this.isRestarting && pair.requestsSent - answered.requestsSent >= UNANSWERED_CHECKS) this.#onSilence();
+      if (pair?.responsesReceived !== this.#answered?.responsesReceived) this.#answered = pair;
+      const unanswered = pair ? pair.requestsSent - this.#answered.requestsSent : 0;
+      const underWay = ((pair?.currentRoundTripTime ?? 0) * 1000) / 50;
+      if (unanswered >= UNANSWERED_CHECKS + underWay && !this.isRestarting) this.#onSilence();
     }
   }
 
@@ -138,6 +140,7 @@ export class IceSession {
     if (!found && this.#pc.signalingState === "have-local-offer") {
       await this.#pc.setLocalDescription({ type: "rollback" }).catch(() => {});
     }
+    this.#answered = null;
     this.isRestarting = false;
     return found;
   }

@@ -182,7 +182,8 @@ export class Call {
   }
 
   #tryOtherServers() {
-    if (this.state === "connecting" && this.pc.connectionState !== "connected") this.#reconnect();
+    const checking = ["new", "checking"].includes(this.pc.iceConnectionState);
+    if (this.state === "connecting" && checking) this.#reconnect();
   }
 
   /** An error is none of the call's: there may be a path without them. */
