@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from relay.core.errors import Conflict, Overloaded, RelayError, UpstreamRefused
+from relay.core.errors import Conflict, NotFound, Overloaded, RelayError, UpstreamRefused
 from relay.core.ids import CallId, LegName
 from relay.core.lifecycle import (
     Active,
@@ -137,7 +137,9 @@ class Call:
         return self._ice
 
     def patch(self, text: str, tags: Collection[str] | None) -> RestartAnswer | None:
-        """Trickle, or an ICE restart: see `ClientIce.patch`."""
+        """Trickle, or an ICE restart: see `ClientIce.patch`. Raises NotFound, too: it is over."""
+        if not self.is_up:
+            raise NotFound("There is no such call.")
         before = self.ice.restarts
         answer = self.ice.patch(text, tags)
         if self.ice.restarts > before:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
+from relay.rtc import IceOptions
 from relay.session.model import SessionOptions
-from tests.session.stage import Stage
+from tests.session.stage import RELAY_ICE, Stage
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +27,11 @@ async def staged() -> AsyncIterator[Callable[..., Awaitable[Stage]]]:
     """Makes stages with options of the test's."""
     async with AsyncExitStack() as stack:
 
-        async def build(upstream_url: str | None = None, **options: Any) -> Stage:
+        async def build(
+            upstream_url: str | None = None, ice: IceOptions = RELAY_ICE, **options: Any
+        ) -> Stage:
             stage = Stage(stack)
-            await stage.start(SessionOptions(**options), upstream_url)
+            await stage.start(SessionOptions(**options), upstream_url, ice)
             return stage
 
         yield build

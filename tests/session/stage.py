@@ -30,6 +30,7 @@ from tests.rtc.network import Link
 
 LOOPBACK = IceOptions(bind=("127.0.0.1",), allow_private_candidates=True)
 QUICK_CONSENT = ConsentTiming(check_interval_s=0.1, disconnected_after_s=0.3, expired_after_s=60)
+RELAY_ICE = replace(LOOPBACK, consent=QUICK_CONSENT)
 ANYBODY = Principal(kind="anonymous", owner="anonymous")
 TIMEOUT_S = 5.0
 KEY = "sk-test-0123456789"
@@ -280,7 +281,12 @@ class Stage:
         self.counted = Counted()
         self.calls: Calls
 
-    async def start(self, options: SessionOptions, upstream_url: str | None = None) -> None:
+    async def start(
+        self,
+        options: SessionOptions,
+        upstream_url: str | None = None,
+        ice: IceOptions = RELAY_ICE,
+    ) -> None:
         self.far = FarEnd(self.sockets(), self._certificates)
         self._stack.push_async_callback(self.far.close)
         runner = web.AppRunner(
@@ -293,7 +299,7 @@ class Stage:
         http = HttpOptions(upstream_url or url, warm_interval_s=None)
         upstream = OpenAIUpstream(OpenAIOptions(KEY, http))
         self._stack.push_async_callback(upstream.close)
-        sockets = self.sockets(replace(LOOPBACK, consent=QUICK_CONSENT))
+        sockets = self.sockets(ice)
         self.calls = Calls(upstream, sockets, self._certificates, options, self.counted)
         self._stack.push_async_callback(self.calls.close)
 
