@@ -31,6 +31,9 @@ UPLOAD: Final = "upload.json"
 ORIGIN: Final = ".origin"
 MAX_ORIGIN_CHARS: Final = 64
 
+TRASH: Final = ".deleted-"
+"""What `Folders.delete` makes of a folder's name before it is gone."""
+
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 AUDIO_NAMES: Final = tuple(file for files in AUDIO_FILES.values() for file in files)
 
@@ -71,6 +74,14 @@ def folders_of(directory: Path, day: date) -> list[Folder]:
     except FileNotFoundError:
         return []
     return [Folder(directory / day.isoformat() / name) for name in sorted(names) if is_id(name)]
+
+
+def leftovers_of(directory: Path, day: date) -> list[Path]:
+    """What is left of folders of a day whose deletion was cut off."""
+    try:
+        return sorted((directory / day.isoformat()).glob(f"{TRASH}*"))
+    except OSError:
+        return []
 
 
 def origin_of(directory: Path, *, make: bool = False) -> str:

@@ -116,26 +116,33 @@ async def upload(folder: Folder, archive: Archive, now: datetime) -> UploadRecor
     record = await asyncio.to_thread(read_record, folder, archive.url)
     prefix = archive.prefix(folder.day, folder.id)
     for _ in range(MAX_ROUNDS):
-        missing = _missing(await asyncio.to_thread(files_of, folder), record)
-        if not missing:
+        record, is_at_rest = await _send_missing(folder, archive, prefix, record)
+        if is_at_rest:
             break
-        for file in missing:
-            record = await _send(folder, archive, prefix, file, record)
     else:
-        raise FileChanged(folder.id)
+        raise FileChanged(f"{folder.id} is being written to")
     await _prove(archive, prefix, record)
     done = replace(record, state="uploaded", error=None, next_at=None, uploaded_at=now)
     await asyncio.to_thread(write_record, folder, done)
     return done
 
 
+async def _send_missing(
+    folder: Folder, archive: Archive, prefix: str, record: UploadRecord
+) -> tuple[UploadRecord, bool]:
+    """One round; the second is whether nothing was missing any more at its end."""
+    try:
+        for file in _missing(await asyncio.to_thread(files_of, folder), record):
+            record = await _send(folder, archive, prefix, file, record)
+    except FileChanged:
+        return record, False  # nor is `session.json` sent
+    return record, not _missing(await asyncio.to_thread(files_of, folder), record)
+
+
 async def _send(
     folder: Folder, archive: Archive, prefix: str, file: StoredFile, record: UploadRecord
 ) -> UploadRecord:
-    try:
-        stored: Stored = await archive.put(f"{prefix}/{file.name}", file)
-    except FileChanged:
-        return record  # the next round looks again
+    stored: Stored = await archive.put(f"{prefix}/{file.name}", file)
     sent = Sent(stored.bytes, file.mtime_ns, stored.sha256, stored.etag)
     record = replace(record, state="waiting", files={**record.files, file.name: sent})
     await asyncio.to_thread(write_record, folder, record)

@@ -34,7 +34,11 @@ def cluster() -> Iterator[postgresql.Cluster]:
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """`store.url` of an empty database."""
-    if request.param == "sqlite":
+    return _store_url(request, tmp_path, request.param)
+
+
+def _store_url(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> str:
+    if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'index.db'}"
     cluster: postgresql.Cluster = request.getfixturevalue("cluster")
     name = f"relay_{uuid4().hex}"
@@ -67,7 +71,11 @@ def s3() -> Iterator[objectstore.S3]:
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
 def archive_options(request: pytest.FixtureRequest, tmp_path: Path) -> ArchiveOptions:
     """Targets that are empty."""
-    if request.param == "file":
+    return _archive_options(request, tmp_path, request.param)
+
+
+def _archive_options(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> ArchiveOptions:
+    if kind == "file":
         url = (tmp_path / "archive").as_uri()
         return ArchiveOptions(url, part_bytes=objectstore.MIN_PART_BYTES)
     s3: objectstore.S3 = request.getfixturevalue("s3")
@@ -77,3 +85,12 @@ def archive_options(request: pytest.FixtureRequest, tmp_path: Path) -> ArchiveOp
 @pytest.fixture
 def archive(archive_options: ArchiveOptions) -> Archive:
     return Archive(archive_options)
+
+
+@pytest.fixture(
+    params=["sqlite and file", pytest.param("postgresql and s3", marks=pytest.mark.slow)]
+)
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ArchiveOptions]:
+    """An empty database with an empty target: each kind once."""
+    database, _, target = request.param.split()
+    return _store_url(request, tmp_path, database), _archive_options(request, tmp_path, target)

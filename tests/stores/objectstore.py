@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -9,8 +10,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from uuid import uuid4
@@ -59,14 +60,14 @@ class S3:
             request_timeout_s=10.0,
         )
 
-    @contextmanager
-    def checking_credentials(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def refusing(self) -> AsyncIterator[None]:
         """Within it, nobody has the right to do anything: no credentials are known to it."""
-        self.request("POST", "/moto-api/reset-auth", b"0")
+        await asyncio.to_thread(self.request, "POST", "/moto-api/reset-auth", b"0")
         try:
             yield
         finally:
-            self.request("POST", "/moto-api/reset-auth", b"inf")
+            await asyncio.to_thread(self.request, "POST", "/moto-api/reset-auth", b"inf")
 
     def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         headers = {"Content-Type": "text/plain"}

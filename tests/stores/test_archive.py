@@ -181,7 +181,7 @@ async def test_archive_when_credentials_are_refused_says_so(s3: S3, tmp_path: Pa
     archive = Archive(s3.options(s3.bucket()))
     file = stored_file(tmp_path / "client.ogg", b"x")
 
-    with s3.checking_credentials():
+    async with s3.refusing():
         with pytest.raises(ArchiveRefused) as raised:
             await archive.put(KEY, file)
         with pytest.raises(ArchiveRefused):

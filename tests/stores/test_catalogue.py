@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import sqlite3
 import threading
@@ -25,8 +24,8 @@ from relay.stores.query import Query
 from relay.stores.reading import origin_of
 from tests.stores import postgresql
 from tests.stores.conversations import BEGAN, keep
+from tests.stores.waiting import WAIT_S, in_background, until, until_async
 
-WAIT_S = 20.0
 QUICK = CatalogueOptions(scan_interval_s=3600.0, min_pause_s=0.02, max_pause_s=0.1)
 """No look at all folders that nothing asks for."""
 
@@ -47,14 +46,9 @@ async def feed_of(
 async def running(feed: Feed, options: CatalogueOptions = QUICK) -> AsyncIterator[Catalogue]:
     """A catalogue that has looked at all folders once."""
     catalogue = Catalogue(feed, options)
-    task = asyncio.create_task(catalogue.run())
-    try:
+    async with in_background(catalogue.run()):
         await caught_up(catalogue)
         yield catalogue
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def caught_up(catalogue: Catalogue) -> None:
@@ -64,12 +58,6 @@ async def caught_up(catalogue: Catalogue) -> None:
 
 async def failing(catalogue: Catalogue) -> None:
     await until(lambda: catalogue.status().failing is not None)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110  (what another process does sets no event)
-            await asyncio.sleep(0.01)
 
 
 def move(path: Path, target: Path) -> None:
@@ -158,12 +146,14 @@ async def test_catalogue_when_nobody_tells_it_finds_what_changed_at_its_next_loo
         await keep(directory, "rtc_3")
         await asyncio.to_thread(Folders(directory).delete, gone)
 
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                found = await ids(feed), await ids(feed, outcome="failed")
-                if found == (["rtc_3", "rtc_1"], ["rtc_1"]):
-                    return
-                await asyncio.sleep(0.02)
+        async def is_equal() -> bool:
+            return await ids(feed) == ["rtc_3", "rtc_1"]
+
+        async def is_changed() -> bool:
+            return await ids(feed, outcome="failed") == ["rtc_1"]
+
+        await until_async(is_equal)
+        await until_async(is_changed)
 
 
 async def test_catalogue_when_a_call_died_with_its_process_tells_that_it_is_unfinished(
@@ -268,8 +258,7 @@ async def test_catalogue_when_the_database_is_not_there_at_first_waits_for_it(
     feed = await feed_of(directory, database)
     await keep(directory, "rtc_1")
     catalogue = Catalogue(feed, QUICK)
-    task = asyncio.create_task(catalogue.run())
-    try:
+    async with in_background(catalogue.run()):
         with pytest.raises(IndexUnavailable):
             await feed.index.search(Query())
         await failing(catalogue)
@@ -278,10 +267,7 @@ async def test_catalogue_when_the_database_is_not_there_at_first_waits_for_it(
         await caught_up(catalogue)
 
         assert await ids(feed) == ["rtc_1"]
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await database.close()
+    await database.close()
 
 
 @asynccontextmanager
@@ -338,12 +324,10 @@ async def test_catalogue_when_the_sqlite_file_is_garbage_says_so_and_leaves_it(
     async with sqlite_index(tmp_path) as (path, database):
         path.write_bytes(b"precious notes, no database. " * 100)
         catalogue = Catalogue(await feed_of(directory, database), QUICK)
-        task = asyncio.create_task(catalogue.run())
 
-        await failing(catalogue)
+        async with in_background(catalogue.run()):
+            await failing(catalogue)
 
-        task.cancel()
-        await asyncio.wait([task])
         assert "not a database" in (catalogue.status().failing or "")
         assert path.read_bytes().startswith(b"precious")
 
