@@ -225,7 +225,7 @@ class Transcriber:
         item = self._users(event)
         if item is not None and item.transcription in _UNFINISHED:
             part = item.part(content_index(event), "audio")
-            part.pieces.append(self._dialogue.text(event.get("delta")))
+            part.add(self._dialogue.text(event.get("delta")))
             item.transcription = "partial"
             self._dialogue.touch(item)
 
@@ -233,7 +233,7 @@ class Transcriber:
         item = self._users(event)
         if item is not None:
             part = item.part(content_index(event), "audio")
-            part.whole = self._dialogue.text(event.get("transcript"), part.text)
+            part.replace(self._dialogue.text(event.get("transcript"), part.text))
             item.transcription = "done"
             self._dialogue.touch(item)
 
@@ -320,7 +320,7 @@ class Transcriber:
         item = self._spoken(event)
         if item is not None:
             part = item.part(content_index(event), _part_kind(event))
-            part.pieces.append(self._dialogue.text(event.get("delta")))
+            part.add(self._dialogue.text(event.get("delta")))
             self._dialogue.touch(item)
 
     def _done(self, event: Mapping[str, Any]) -> None:

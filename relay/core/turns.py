@@ -46,6 +46,11 @@ class Part:
     def text(self) -> str:
         return "".join(self.pieces) if self.whole is None else self.whole
 
+    def add(self, piece: str) -> None:
+        """The next piece; nothing once the whole is told."""
+        if self.whole is None:
+            self.pieces.append(piece)
+
     def tell(self, text: str) -> None:
         """The whole text; of two of which one begins with the other, the longer is what was said,
         and the shorter what is left of it."""
@@ -56,7 +61,12 @@ class Part:
             text = known
         elif self.heard_text and not text.startswith(self.heard_text):
             self.heard_text = None
+        self.replace(text)
+
+    def replace(self, text: str) -> None:
+        """The whole text, whatever was known."""
         self.whole = text
+        self.pieces.clear()
 
 
 @dataclass(slots=True, eq=False)
