@@ -18,8 +18,11 @@ from relay.rtc import LegStats
 from relay.session.calls import Calls
 from relay.session.model import CallSnapshot
 from relay.settings import RecordingSettings, Settings
+from relay.stores.archive import ArchiveOptions, InvalidUploadUrl
 from relay.stores.database import InvalidStoreUrl
-from relay.stores.library import CURRENT_TIMEOUT_S, Library
+from relay.stores.retention import RetentionOptions
+from relay.stores.store import Store, StoreOptions
+from relay.stores.uploader import UploaderOptions
 from relay.taps.mixer import Mixer
 from relay.taps.observer import Completed, Observer
 from relay.taps.reader import Reader
@@ -31,6 +34,9 @@ from relay.telemetry.metrics import Metrics
 SAMPLE_INTERVAL_S: Final = 5.0
 COMPLETE_TIMEOUT_S: Final = 8.0
 """For the folders of calls that the server's end has ended."""
+
+CURRENT_TIMEOUT_S: Final = 5.0
+"""For the index to learn of them; the next start finds the rest."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,11 +50,11 @@ def prices_of(settings: Settings) -> PriceTable:
 
 
 class Observation:
-    """What a server has of it. `library` None: nothing is kept, and nothing was."""
+    """What a server has of it. `store` None: nothing is kept, and nothing was."""
 
-    def __init__(self, observer: Observer, library: Library | None, mixer: Mixer | None) -> None:
+    def __init__(self, observer: Observer, store: Store | None, mixer: Mixer | None) -> None:
         self.observer = observer
-        self.library = library
+        self.store = store
         self.mixer = mixer
 
     @asynccontextmanager
@@ -77,29 +83,33 @@ async def observing(
     recorder = _recorder(recording)
     reader = Reader(prices, _listeners(metrics))
     mixer = Mixer() if recorder is not None and recording.mix else None
-    observer = Observer(reader, recorder, on_completed=_on_completed(mixer))
-    library = await _library(settings, observer)
-    if library is not None:
-        observer.on_changed = library.tell
+    observer = Observer(reader, recorder)
+    store = await _store(settings, observer)
+    observer.on_completed = _on_completed(store, mixer)
     metrics.watch_recorder(None if recorder is None else lambda: recorder.snapshot().waiting)
     reader.start()
     if recorder is not None:
         recorder.start()
-    tasks = [asyncio.create_task(task.run()) for task in (library, mixer) if task is not None]
+    tasks = [asyncio.create_task(part.run()) for part in (store, mixer) if part is not None]
     try:
-        yield Observation(observer, library, mixer)
+        yield Observation(observer, store, mixer)
     finally:
-        await observer.drain(COMPLETE_TIMEOUT_S)
-        await asyncio.to_thread(reader.close)
-        if recorder is not None:
-            await asyncio.to_thread(recorder.close)
-        if library is not None:
-            with suppress(TimeoutError):  # the next start's look at all folders finds the rest
-                async with asyncio.timeout(CURRENT_TIMEOUT_S):
-                    await library.current()
+        await _close(observer, store)
         await _end(tasks)
-        if library is not None:
-            await library.close()
+        if store is not None:
+            await store.close()
+
+
+async def _close(observer: Observer, store: Store | None) -> None:
+    """The folders first, then the threads, then what the index has to learn."""
+    await observer.drain(COMPLETE_TIMEOUT_S)
+    await asyncio.to_thread(observer.reader.close)
+    if observer.recorder is not None:
+        await asyncio.to_thread(observer.recorder.close)
+    if store is not None and store.failing is None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CURRENT_TIMEOUT_S):
+                await store.current()
 
 
 def _recorder(recording: RecordingSettings) -> Recorder | None:
@@ -108,21 +118,39 @@ def _recorder(recording: RecordingSettings) -> Recorder | None:
     return Recorder(RecorderOptions(recording.directory, recording.mode))
 
 
-async def _library(settings: Settings, observer: Observer) -> Library | None:
+async def _store(settings: Settings, observer: Observer) -> Store | None:
+    """None where nothing is kept, nor ever was."""
     recording = settings.recording
     is_there = recording.mode != "off" or await asyncio.to_thread(recording.directory.is_dir)
     if not is_there:
         return None
     try:
-        return Library(recording.directory, revealed(settings.store.url), observer.holds)
-    except InvalidStoreUrl as error:
+        return Store(store_options(settings), observer.holds)
+    except (InvalidStoreUrl, InvalidUploadUrl) as error:
         raise CannotStart(str(error)) from None
 
 
-def _on_completed(mixer: Mixer | None) -> Callable[[Completed], None]:
+def store_options(settings: Settings) -> StoreOptions:
+    """What is kept where, and for how long."""
+    recording = settings.recording
+    url, days = recording.upload_url, recording.retention_days
+    return StoreOptions(
+        directory=recording.directory,
+        url=revealed(settings.store.url) or "",
+        upload=None if url is None else ArchiveOptions(url),
+        uploader=UploaderOptions(
+            delete_after=recording.delete_after_upload, wait_for_mix=recording.mix
+        ),
+        retention=RetentionOptions(days) if days else None,
+    )
+
+
+def _on_completed(store: Store | None, mixer: Mixer | None) -> Callable[[Completed], None]:
     def completed(call: Completed) -> None:
         if mixer is not None and call.has_audio:
             mixer.put(call.folder, call.duration_s)
+        if store is not None:
+            store.tell_finished(call.folder)
 
     return completed
 

@@ -125,7 +125,7 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
             operator=Operator(
                 calls,
                 observed.observer,
-                observed.library,
+                observed.store,
                 listeners,
                 drain=admission.drain,
                 is_draining=lambda: admission.draining,

@@ -26,6 +26,7 @@ from relay.settings.values import (
     Section,
     StoreUrl,
     TokenSecret,
+    UploadUrl,
     json_from_text,
     list_from_text,
 )
@@ -268,6 +269,29 @@ class RecordingSettings(Section):
         default=False,
         description="Whether a stereo mix (left client, right upstream) is made after each call.",
     )
+    retention_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days for which conversations are kept, after the one on which they began, "
+        "here and where they were uploaded to; 0 = for ever.",
+    )
+    upload_url: UploadUrl | None = Field(
+        default=None,
+        description="Where finished conversations are uploaded to: `s3://…`, `gs://…`, `az://…` or "
+        "`file:///…`. Credentials come from the environment, as the provider's own tools have "
+        "them.",
+    )
+    delete_after_upload: bool = Field(
+        default=False,
+        description="Whether a folder is deleted here once its upload is proved to be whole.",
+    )
+
+    @model_validator(mode="after")
+    def _deletes_what_it_uploads(self) -> Self:
+        if self.delete_after_upload and self.upload_url is None:
+            raise ValueError("delete_after_upload needs upload_url")
+        return self
 
 
 class StoreSettings(Section):

@@ -115,6 +115,13 @@ def _store_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _upload_url(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    if scheme not in ("s3", "gs", "az", "file") or not rest:
+        raise ValueError("should be an s3://, gs://, az:// or file:// URL")
+    return value
+
+
 # NoDecode: pydantic-settings itself would take nothing but JSON from the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(list_from_text)]
 Addresses = Annotated[tuple[IPvAnyAddress, ...], NoDecode, BeforeValidator(list_from_text)]
@@ -127,6 +134,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 TokenSecret = Annotated[SecretStr, Field(min_length=32)]
 Ports = Annotated[int | str, BeforeValidator(_ports)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
+UploadUrl = Annotated[str, AfterValidator(_upload_url)]
 StoreUrl = Annotated[SecretStr, AfterValidator(_store_url)]
 Printable = Annotated[str, AfterValidator(_printable)]
 PrintableSecret = Annotated[SecretStr, AfterValidator(_printable_secret)]

@@ -21,9 +21,8 @@ from relay.stores.folders import Folder
 from relay.taps.facts import CallFacts, EndFacts, PacketTap
 from relay.taps.live import LiveEvents
 from relay.taps.reader import Reader, ReaderTap
-from relay.taps.reading import CallReading
 from relay.taps.recorder import CallTap, Recorder
-from relay.taps.transcript import store_transcript
+from relay.taps.restore import keep
 
 COMPLETE_TIMEOUT_S: Final = 45.0
 """For a call's threads to be done with it; a disk that fails is waited for by the recorder."""
@@ -83,23 +82,18 @@ class Watched:
 
 
 class Observer:
-    """All calls of a process. `recorder` None: nothing is kept.
-
-    `on_changed` is told of folders that are new or have changed, `on_completed` of finished ones.
-    """
+    """All calls of a process. `recorder` None: nothing is kept; else `on_completed` is told of each
+    folder that is complete."""
 
     def __init__(
         self,
         reader: Reader,
         recorder: Recorder | None = None,
-        *,
-        on_changed: Callable[[Folder], None] | None = None,
         on_completed: Callable[[Completed], None] | None = None,
     ) -> None:
         self.reader = reader
         self.recorder = recorder
-        self.on_changed = on_changed
-        self._on_completed = on_completed
+        self.on_completed = on_completed
         self._live: dict[CallId, Watched] = {}
         self._completing: dict[CallId, asyncio.Task[None]] = {}
 
@@ -157,7 +151,7 @@ class Observer:
         self._live.pop(facts.id, None)
         setup = end.details.get("setup_ms")
         watched.read.setup(setup if isinstance(setup, Mapping) else {})
-        read = watched.read.end(end.ended_s)
+        read = watched.read.end(end)
         recorded = watched.recorded.end(end) if watched.recorded is not None else None
         if recorded is None:
             return
@@ -173,21 +167,15 @@ class Observer:
         try:
             async with asyncio.timeout(COMPLETE_TIMEOUT_S):
                 recorded, reading = await waiting
-                await asyncio.to_thread(_write, recorded.folder, watched, reading)
+                await asyncio.to_thread(keep, recorded.folder, reading, watched.read.quality)
         except (OSError, TimeoutError) as error:
             log.warning("recording.not_completed", session_id=session_id, reason=repr(error))
             return
-        if self.on_changed is not None:
-            self.on_changed(recorded.folder)
-        if self._on_completed is not None:
+        self._completing.pop(watched.facts.id, None)  # who is told must not find it live
+        if self.on_completed is not None:
             duration_s = end.ended_s - watched.facts.started_s
             has_audio = bool(recorded.report.audio)
-            self._on_completed(Completed(recorded.folder, duration_s, has_audio))
-
-
-def _write(folder: Folder, watched: Watched, reading: CallReading) -> None:
-    store_transcript(folder, reading.transcript)
-    folder.update_session({**reading.to_json(), "quality": watched.read.quality.to_json()})
+            self.on_completed(Completed(recorded.folder, duration_s, has_audio))
 
 
 def _begin_json(facts: CallFacts) -> dict[str, Any]:

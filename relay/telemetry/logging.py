@@ -23,7 +23,9 @@ LogFormat = Literal["auto", "json", "console"]
 
 MAX_WAITING_LINES: Final = 10_000
 
-_CHATTY_LIBRARIES: Final = ("aiortc", "aioice", "asyncio", "aiohttp", "urllib3")
+_CHATTY_LIBRARIES: Final = ("aiortc", "aioice", "asyncio", "aiohttp", "urllib3", "alembic")
+_TALE_BEARERS: Final = ("aiosqlite", "sqlalchemy", "asyncpg")
+"""Below `warning` they print what is put into the database: what was said."""
 
 
 class _BoundedQueueHandler(QueueHandler):
@@ -76,6 +78,8 @@ def logging_to(
     library_level = logging.INFO if level == "debug" else logging.WARNING
     for name in _CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(library_level)
+    for name in _TALE_BEARERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     _configure_structlog(level)
     listener.start()
     try:

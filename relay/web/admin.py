@@ -68,6 +68,7 @@ class SessionRoutes:
             web.get(f"{ROOT}/sessions", self.list),
             web.get(SESSION, self.show),
             web.delete(SESSION, self.hang_up),
+            web.delete(f"{ROOT}/recordings/{{session_id}}", self.delete),
             web.post(f"{SESSION}/events", self.inject),
             web.post(f"{SESSION}/listen", self.listen),
             web.delete(f"{SESSION}/listen/{{listener_id}}", self.stop_listening),
@@ -125,7 +126,6 @@ class SessionRoutes:
         if call is not None:
             return web.json_response(self._operator.live_json(call))
         folder = await self._operator.folder(session_id)
-        await self._operator.observer.completed(session_id)
         return web.json_response(await self._operator.session(folder))
 
     async def hang_up(self, request: web.Request) -> web.Response:
@@ -133,6 +133,14 @@ class SessionRoutes:
         log.info("admin.hung_up", session_id=call.id, by=self._gate.who(request))
         await self._operator.calls.hang_up(call, "admin")
         return web.Response(status=204)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """A stored conversation, everywhere; the answer is the proof."""
+        session_id, who = request.match_info["session_id"], self._gate.who(request)
+        await self._operator.observer.completed(session_id)
+        deletion = await self._operator.delete(session_id, f"admin at {who}")
+        log.info("admin.deleted", session_id=session_id, by=who, complete=deletion.is_complete)
+        return web.json_response(deletion.to_json(), status=200 if deletion.is_complete else 500)
 
     async def inject(self, request: web.Request) -> web.Response:
         """A client event of the operator's, for the upstream."""

@@ -59,7 +59,6 @@ class FileRoutes:
         folder = await self._operator.folder(session_id)
         if EVENT_STREAM in request.headers.get(hdrs.ACCEPT, ""):
             return web.Response(status=204)  # an EventSource that comes again asks no more
-        await self._operator.observer.completed(session_id)
         return await self._file(request, folder, folder.events, "application/jsonl")
 
     # -- transcript

@@ -7,27 +7,30 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from relay.core.errors import NotFound, StoreUnavailable
+from relay.core.errors import Conflict, NotFound, StoreUnavailable
 from relay.core.transcript import Transcript
 from relay.session.calls import Calls
 from relay.session.facts import facts
 from relay.session.listeners import Listeners
 from relay.session.model import CallSnapshot
+from relay.stores.archive import ArchiveUnavailable
 from relay.stores.database import IndexUnavailable
+from relay.stores.delete import Deletion, KeptElsewhere, OutOfReach, StillLive
 from relay.stores.folders import AUDIO_FILES, Folder
 from relay.stores.index import Index
-from relay.stores.library import Library
+from relay.stores.locks import FolderInUse
+from relay.stores.store import Store
 from relay.taps.observer import Observer, Watched
 from relay.taps.transcript import load_transcript
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """What a server has. `library` None: nothing is kept; `drain`: no more calls are taken."""
+    """What a server has. `store` None: nothing is kept; `drain`: no more calls are taken."""
 
     calls: Calls
     observer: Observer
-    library: Library | None
+    store: Store | None
     listeners: Listeners
     drain: Callable[[], None]
     is_draining: Callable[[], bool]
@@ -61,19 +64,31 @@ class Operator:
 
     def index(self) -> Index:
         """Raises StoreUnavailable."""
-        if self.library is None:
+        if self.store is None:
             raise StoreUnavailable("No calls are kept: set recording.mode.")
         try:
-            return self.library.index
+            return self.store.index
         except IndexUnavailable as error:
             raise StoreUnavailable(str(error)) from None
 
+    async def delete(self, session_id: str, by: str) -> Deletion:
+        """Deletes a stored conversation everywhere. Raises NotFound, Conflict, StoreUnavailable."""
+        self.index()
+        assert self.store is not None
+        try:
+            return await self.store.eraser.delete(session_id, by=by)
+        except (StillLive, KeptElsewhere, OutOfReach) as error:
+            raise Conflict(str(error)) from None
+        except (FolderInUse, IndexUnavailable, ArchiveUnavailable, OSError) as error:
+            raise StoreUnavailable(f"It is not deleted, try again: {error}") from None
+
     async def folder(self, session_id: str) -> Folder:
-        """Raises NotFound, for an id that is no name of a folder, too."""
-        library = self.library
+        """Where a session is kept, complete if its call is over. Raises NotFound, for an id that is
+        no name of a folder, too."""
+        await self.observer.completed(session_id)
         found = None
-        if library is not None:
-            found = await asyncio.to_thread(library.folders.find, session_id)
+        if self.store is not None:
+            found = await asyncio.to_thread(self.store.folders.find, session_id)
         if found is None:
             raise NotFound("There is no such session.")
         return found
@@ -96,7 +111,7 @@ class Operator:
 
     def status(self) -> dict[str, Any]:
         """How it goes, for who runs it."""
-        recorder, library = self.observer.recorder, self.library
+        recorder, store = self.observer.recorder, self.store
         told = None
         if recorder is not None:
             snapshot = recorder.snapshot()
@@ -106,7 +121,7 @@ class Operator:
             "draining": self.is_draining(),
             "recorder": told,
             "reader": asdict(self.observer.reader.snapshot()),
-            "index": library and {"failing": library.failing, "waiting": library.waiting},
+            "store": store and asdict(store.status()),
         }
 
     async def transcript(self, session_id: str) -> Transcript:
@@ -115,7 +130,6 @@ class Operator:
         if watched is not None:
             return watched.read.transcript
         folder = await self.folder(session_id)
-        await self.observer.completed(session_id)
         found = await asyncio.to_thread(load_transcript, folder)
         if found is None:
             raise NotFound("This session has no transcript.")
