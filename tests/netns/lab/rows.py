@@ -75,13 +75,14 @@ table inet filter {{
 """
 
 
-# A firewall that looks at what passes: the first bytes from the client are a TLS handshake's.
-# A packet of it is the third one of its connection, after SYN and ACK; @ih is what follows TCP.
+# A firewall that looks at what passes: nothing does before a TLS handshake has begun. @ih is what
+# follows the TCP header; a packet without it, a mere ACK, matches neither rule.
 LOOKS_LIKE_TLS = """
 table inet filter {
   chain forward {
     type filter hook forward priority filter; policy drop;
-    iifname "client" tcp dport 443 ct original packets 3 @ih,0,16 != 0x1603 counter drop
+    iifname "client" tcp dport 443 ct mark 0 @ih,0,16 0x1603 ct mark set 1
+    iifname "client" tcp dport 443 ct mark 0 @ih,0,16 != 0x1603 drop
     ct state established,related accept
     iifname "client" tcp dport 443 tcp flags & (syn | ack) == syn accept
     iifname "relay" oifname "upstream" accept

@@ -63,7 +63,6 @@ class Lab:
 
     def filter(self, rules: str) -> None:
         """Loads a ruleset of nftables into the router."""
-        self.router.set("net.netfilter.nf_conntrack_acct", 1)  # for rules that count packets
         self.router.run("nft", "-f", "-", stdin=rules)
 
     def _address_4(self, relay_address: str) -> None:
