@@ -224,7 +224,7 @@ class Timekeeper:
 
     def _started(self, response_id: str | None, at_ms: float) -> None:
         timing = self._timings.get(response_id or "")
-        if timing is not None and timing.playing_ms is None:
+        if timing is not None and timing.playing_ms is None and timing.played_ms is None:
             self._playing = timing.id
             self._keep(replace(timing, playing_ms=at_ms))
 

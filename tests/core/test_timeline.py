@@ -213,6 +213,18 @@ def test_response_whose_sound_nobody_noticed_is_over_with_its_playback() -> None
     assert watch.only.audible_ms is None
 
 
+def test_playback_told_of_after_its_end_hides_no_other() -> None:
+    watch = Watch()
+    watch.create(1000, "r1")
+    watch.end(1500, "r1")
+
+    watch.start(1600, "r1")
+    watch.create(2000, "r2")
+
+    assert watch.timeline.responses[0].playing_ms is None
+    assert watch.listening_since_ms == 2000
+
+
 def test_events_of_a_server_that_a_client_sends_are_nothing() -> None:
     watch = Watch()
 
