@@ -49,7 +49,7 @@ _LOOK_BACK: Final = 32
 _DATA_URL: Final = "base64,"
 _PREFIX: Final = re.compile(
     rb'"seq":(\d{1,15}),"at":"([0-9TZ:.\-]{27})","direction":(null|"up"|"down")'
-    rb'(?:,"as":"(text|base64|utf-8)")?(?:,"moved":(\[[^\]]{1,1000000}\]))?,"event":'
+    rb'(?:,"as":"(text|base64|utf-8)")?(?:,"moved":(\[[^\]]{1,10000000}\]))?,"event":'
 )
 
 

@@ -288,7 +288,7 @@ async def test_disk_that_is_full_for_a_moment_costs_nothing(disk: Path) -> None:
     assert logged == ["recording.failed", "recording.resumed"]
     assert result.is_finished
     assert not result.report.lost
-    assert longest_s < 0.1
+    assert longest_s < 0.5
     assert (await verified(result.folder)).holds(strict=True)
 
 
@@ -306,7 +306,7 @@ async def test_disk_that_is_full_for_long_costs_what_is_counted(
     assert result.is_finished
     assert 1.5 < result.report.lost.audio_s < 6.0
     assert result.report.lost.events > 0
-    assert longest_s < 0.1
+    assert longest_s < 0.5
     verdict = await verified(result.folder)
     assert verdict.holds(strict=True)
     assert verdict.chain.lost == result.report.lost.events
@@ -359,7 +359,7 @@ async def test_disk_that_hangs_is_seen_and_never_felt(tmp_path: Path) -> None:
         before = time.perf_counter()
         say(tap, 0, 50)
         tap.event("up", "{}", time.monotonic())
-        assert time.perf_counter() - before < 0.1
+        assert time.perf_counter() - before < 0.5
         await until(lambda: recorder.snapshot().behind_s > 0.3)
 
         await asyncio.to_thread(recorder.close, 0.1)
