@@ -13,10 +13,15 @@ from yarl import URL
 
 from relay.app import Prepared
 from relay.core.sdp import Description
+from relay.loadtest.speech import stored_payloads
+from relay.stores.audio import sound
 from relay.stores.folders import Folder, Folders
 from relay.stores.verify import verify
 from tests.session.stage import offer_text
 from tests.web.operator_stage import TOKEN, OperatorStage, operating, prepared_for
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+SILENCE = b"\xf8\xff\xfe"
 
 
 @pytest.fixture
@@ -94,12 +99,20 @@ async def test_live_call_is_shown_with_its_legs_transcript_and_usage(prepared: P
         assert vtt.startswith(b"WEBVTT")
 
 
-async def read_sse(stage: OperatorStage, call_id: str, count: int, last: str = "") -> list[Any]:
-    """The first events of a stream: their ids, names and data."""
+async def read_sse(
+    stage: OperatorStage,
+    call_id: str,
+    count: int,
+    last: str = "",
+    begun: asyncio.Event | None = None,
+) -> list[Any]:
+    """The first events of a stream: their names, ids and data."""
     headers = {"Last-Event-ID": last} if last else {}
     found: list[Any] = []
     async with stage.request(f"sessions/{call_id}/events", headers=headers) as response:
         assert response.content_type == "text/event-stream"
+        if begun is not None:
+            begun.set()
         fields: dict[str, str] = {}
         async for line in response.content:
             name, _, value = line.decode().rstrip("\n").partition(": ")
@@ -119,7 +132,9 @@ async def test_events_of_a_live_call_are_replayed_and_end_with_it(prepared: Prep
         await caller.ask("Hello.")
         all_of_them = await read_sse(stage, caller.id, 4)
         later = await read_sse(stage, caller.id, 1, last="2")
-        reading = asyncio.create_task(read_sse(stage, caller.id, 10_000))
+        begun = asyncio.Event()
+        reading = asyncio.create_task(read_sse(stage, caller.id, 10_000, begun=begun))
+        await asyncio.wait_for(begun.wait(), 5)
         await stage.hang_up(caller)
         whole = await asyncio.wait_for(reading, 10)
         status, stored = await stage.admin(f"sessions/{caller.id}/events")
@@ -170,9 +185,6 @@ async def test_operator_hangs_up(prepared: Prepared) -> None:
     assert session["end"]["reason"] == "hung_up"
 
 
-SECTION = [line for line in offer_text().split("\r\n") if line]
-
-
 def listen_offer(voices: int) -> str:
     """A receive-only offer for so many voices."""
     text = offer_text(data_bytes=None)
@@ -213,7 +225,7 @@ async def test_listener_hears_both_voices_and_the_call_does_not_know(
         caller.browser.leg.on_rtp = heard.put_nowait
         _, location, packets = await listen(stage, caller.id, 2)
         await caller.ask("Tell me a story.")
-        await caller.speak([b"\xf8\xff\xfe"] * 25)
+        await caller.speak([SILENCE] * 25)
         payloads: dict[int, list[bytes]] = {}
         async with asyncio.timeout(10):
             while len(payloads) < 2 or min(map(len, payloads.values())) < 10:
@@ -230,7 +242,7 @@ async def test_listener_hears_both_voices_and_the_call_does_not_know(
     assert shown["drops"] == {}
     voices = list(payloads.values())
     assert any(len(down & set(voice)) > 5 for voice in voices)  # verbatim what the client hears
-    assert any(all(payload.endswith(b"\xf8\xff\xfe") for payload in voice) for voice in voices)
+    assert any(all(payload.endswith(SILENCE) for payload in voice) for voice in voices)
 
 
 async def test_listener_is_gone_with_the_call(prepared: Prepared) -> None:
@@ -321,8 +333,7 @@ async def test_session_id_that_is_no_name_is_not_found(
     idle: OperatorStage, session_id: str, below: str
 ) -> None:
     url = URL(f"{idle.url}/admin/v1/sessions/{session_id}{below}", encoded=True)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with idle.http.get(url, headers=headers) as response:
+    async with idle.http.get(url, headers=BEARER) as response:
         assert response.status == 404
         assert "error" in await response.json()
 
@@ -375,6 +386,38 @@ async def test_draining_server_takes_no_more_calls(idle: OperatorStage) -> None:
     assert (status, body) == (200, {"draining": True, "calls": 0})
     assert ready == 503
     assert nodes["nodes"][0]["draining"] is True
+
+
+@pytest.mark.slow
+async def test_spoken_turn_is_recorded_transcribed_and_timed(
+    prepared: Prepared, directory: Path
+) -> None:
+    speech = await asyncio.to_thread(stored_payloads)
+    async with operating(prepared) as stage:
+        caller = await stage.call()
+        await caller.speak([*speech[:100], *[SILENCE] * 60])
+        await caller.event("response.done")
+        await caller.event("output_audio_buffer.stopped")
+        await stage.hang_up(caller)
+        _, session = await stage.admin(f"sessions/{caller.id}")
+        folder = await folder_of(directory, caller.id)
+        async with stage.http.get("/metrics", headers=BEARER) as response:
+            metrics = await response.text()
+
+    assert folder is not None
+    up, down = await asyncio.to_thread(
+        lambda: [b"".join(sound(folder.path / f"{side}.ogg")) for side in ("client", "upstream")]
+    )
+    spoken_s = sum(any(up[at : at + 1920]) for at in range(0, len(up), 1920)) / 50
+    assert 1.5 < spoken_s < 2.6
+    assert any(down)
+    assert session["responses"]["latency_ms"]["count"] == 1
+    assert 0 < session["responses"]["latency_ms"]["p50"] < 3000
+    assert session["recording"]["lost"]["packets"] == 0
+    assert session["setup_ms"]["answered"] > 0
+    assert 'relay_tokens_total{kind="output_audio"}' in metrics
+    assert "relay_response_latency_seconds_count 1.0" in metrics
+    assert "relay_recording_queue" in metrics
 
 
 @pytest.mark.slow
