@@ -79,7 +79,10 @@ async def observing(
 ) -> AsyncIterator[Observation]:
     """Watches calls within the block, at whose end there are to be none any more. Raises
     CannotStart."""
-    recording = settings.recording
+    # A relative path is of the directory that the server was started in.
+    directory = await asyncio.to_thread(settings.recording.directory.absolute)
+    recording = settings.recording.model_copy(update={"directory": directory})
+    settings = settings.model_copy(update={"recording": recording})
     recorder = _recorder(recording)
     reader = Reader(prices, _listeners(metrics))
     mixer = Mixer() if recorder is not None and recording.mix else None

@@ -10,7 +10,7 @@ import click
 
 import relay
 
-_COMMANDS: Final = ("serve", "demo", "simulate", "loadtest", "doctor", "keys", "config")
+_COMMANDS: Final = ("serve", "demo", "simulate", "loadtest", "doctor", "keys", "config", "sessions")
 
 
 class _Commands(click.Group):
