@@ -476,3 +476,23 @@ async def test_nothing_is_kept_where_nothing_is_to_be(prepared: Prepared, direct
     assert "recording" not in shown
     assert status == 404
     assert not await asyncio.to_thread(directory.exists)
+
+
+async def test_finished_call_is_uploaded_where_the_settings_say(tmp_path: Path) -> None:
+    kept, archive = tmp_path / "kept", tmp_path / "archive"
+    overrides: dict[str, object] = {
+        "recording.upload_url": archive.as_uri(),
+        "recording.delete_after_upload": True,
+    }
+    prepared = await asyncio.to_thread(prepared_for, kept, overrides)
+    async with operating(prepared) as stage:
+        caller = await stage.call()
+        await stage.hang_up(caller)
+        listed = await stage.until(
+            "sessions", lambda body: [row["local"] for row in body["sessions"]] == [False]
+        )
+        names = await asyncio.to_thread(lambda: {path.name for path in archive.rglob("*.json*")})
+
+    assert listed["sessions"][0]["upload"] == "uploaded"
+    assert {"session.json", "events.jsonl", "transcript.json"} <= names
+    assert await folder_of(kept, caller.id) is None
