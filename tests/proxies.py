@@ -13,7 +13,8 @@ CREDENTIALS = "me:p%40ss"
 
 
 class ConnectProxy:
-    """RFC 9110 §9.3.6. Every name is this machine; `asked` has each target, in its order."""
+    """RFC 9110 §9.3.6, and requests for http: URLs. Every name is this machine; `asked` has each
+    target, in its order."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -22,14 +23,18 @@ class ConnectProxy:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         method, target, _ = head.split(" ", 2)
         basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        if method != "CONNECT" or f"Basic {basic}\r\n" not in head:
+        if f"Basic {basic}\r\n" not in head:
             writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
             await writer.drain()
             return
+        target = target.removeprefix("http://").partition("/")[0]
         self.asked.append(target)
         host, _, port = target.rpartition(":")
         far = await asyncio.open_connection(_reached(host), int(port))
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        if method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            far[1].write(head.encode())
         await _join((reader, writer), far)
 
 

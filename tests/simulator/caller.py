@@ -41,20 +41,22 @@ class Arrived:
 
 
 class Caller:
-    """One call at most. `call` posts the offer and connects; `close` is a tab that closes."""
+    """One call at most. `call` posts the offer and connects; `close` is a tab that closes. `ice`
+    are IceOptions of its leg."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **ice: Any) -> None:
         self.url = url
         self.http = aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"})
         self.events: list[dict[str, Any]] = []
         self.media: list[Arrived] = []
         self.reports: list[bytes] = []
         self.answer = ""
+        self.headers: Any = {}
         self.call_id = ""
         self.ended = asyncio.Event()
         self.channel: Channel | None = None
         self._news = asyncio.Event()
-        self._sockets = Sockets(IceOptions(bind=("127.0.0.1",)))
+        self._sockets = Sockets(IceOptions(**{"bind": ("127.0.0.1",), **ice}))
         self.leg = Leg("upstream", self._sockets, CertificateStore().current(), offers=True)
         self._voice = RtpStream(
             ssrc=0xCA11, payload_type=111, clock_hz=48000, sequence=100, timestamp=0
@@ -95,6 +97,7 @@ class Caller:
         )
         status, self.answer, headers = await self.post(await self.offer(offer, size), query)
         assert status == 201, self.answer
+        self.headers = headers
         self.call_id = headers["Location"].rpartition("/")[2]
         offered = Description.parse(offer)
         answered = Description.parse_answer(self.answer, offered)

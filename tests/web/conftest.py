@@ -6,7 +6,7 @@ import asyncio
 import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,12 +96,28 @@ def settings_with(overrides: Mapping[str, object]) -> Settings:
 Serve = Callable[..., Awaitable[Server]]
 
 
+class Log(io.StringIO):
+    """What the relay logs, set up as in production: written behind its back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writing = ExitStack()
+        self._writing.enter_context(logging_to(self, level="debug"))
+
+    async def whole(self) -> str:
+        """Everything that was logged; nothing is from now on."""
+        await asyncio.to_thread(self.end)
+        return self.getvalue()
+
+    def end(self) -> None:
+        self._writing.close()
+
+
 @pytest.fixture(autouse=True)
-def log() -> Iterator[io.StringIO]:
-    """What the relay logs, whole after the test's requests; here it is set up as in production."""
-    stream = io.StringIO()
-    with logging_to(stream, level="debug"):
-        yield stream
+def log() -> Iterator[Log]:
+    log = Log()
+    yield log
+    log.end()
 
 
 @pytest.fixture

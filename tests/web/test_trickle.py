@@ -19,7 +19,7 @@ from relay.core.sdp import Description
 from relay.policy.tokens import Grant, TokenMint
 from relay.session.client_ice import MAX_READERS, PATCHES_PER_MINUTE, RESTARTS_PER_MINUTE
 from relay.web import trickle
-from tests.web.conftest import OFFER, Serve, Server
+from tests.web.conftest import OFFER, Log, Serve, Server
 from tests.web.test_calls import KEY, KEYS, OTHER_KEY, SDP, bearer
 
 SDPFRAG = "application/trickle-ice-sdpfrag"
@@ -235,14 +235,16 @@ async def test_fragment_that_cannot_be_used_changes_nothing(
         assert reply.headers["Accept-Patch"] == SDPFRAG
 
 
-async def test_fragment_never_comes_back_in_an_error(call: Opened, log: Any) -> None:
+async def test_fragment_never_comes_back_in_an_error(call: Opened, log: Log) -> None:
     secret = "hunter2" * 4
 
     reply = await call.patch(fragment("candidate:x", ufrag="hunter2", pwd=secret), "*")
 
     assert reply.status == 400
     assert "hunter2" not in reply.text
-    assert "hunter2" not in log.getvalue()
+    logged = await log.whole()
+    assert "invalid_sdpfrag" in logged
+    assert "hunter2" not in logged
 
 
 # --- restarts ---

@@ -58,19 +58,28 @@ class TurnWire(OwnedWire):
         """Raises OSError; no deadline of its own. `ca` verifies turns: servers."""
         wire = cls(drops, receiver, agent, server)
         try:
-            transport, _ = await turn.create_turn_endpoint(
-                lambda: _Datagrams(wire),
-                server_addr=(server.host, server.port),
-                username=server.username,
-                password=server.credential,
-                channel_refresh_time=CHANNEL_REFRESH_S,
-                ssl=(ca or ssl.create_default_context()) if server.is_tls else None,
-                transport=server.transport,
-            )
-        except TransactionError as error:
-            raise ConnectionError(f"{server.uri}: {error}") from None
+            transport = await wire._open(ca)
+        except TransactionError:
+            # coturn 4.6 says 401 to good credentials where its very first clients come together
+            try:
+                transport = await wire._open(ca)
+            except TransactionError as error:
+                raise ConnectionError(f"{server.uri}: {error}") from None
         wire._adopt(transport, hide_related=hide_related)
         return wire
+
+    async def _open(self, ca: ssl.SSLContext | None) -> turn.TurnTransport:
+        server = self.server
+        transport, _ = await turn.create_turn_endpoint(
+            lambda: _Datagrams(self),
+            server_addr=(server.host, server.port),
+            username=server.username,
+            password=server.credential,
+            channel_refresh_time=CHANNEL_REFRESH_S,
+            ssl=(ca or ssl.create_default_context()) if server.is_tls else None,
+            transport=server.transport,
+        )
+        return transport
 
     def _adopt(self, transport: turn.TurnTransport, *, hide_related: bool) -> None:
         self._transport = transport
