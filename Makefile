@@ -12,7 +12,7 @@ demo: install  ## the relay and a simulated upstream: no key needed
 	$(BIN)/relay demo
 
 test: .cache/debian .venv/.dev .cache/js/.bundled  ## every test: browsers, namespaces, the slow ones
-	$(BIN)/python -m pytest -m "" --both-loops-in tests/rtc
+	$(BIN)/python -m pytest -m "" --both-loops-in tests/rtc --durations=10
 
 check: lint  ## what a change must pass: the lint and the fast tests with their coverage
 	$(BIN)/python -m pytest --cov=relay --cov-report=term-missing:skip-covered

@@ -41,6 +41,13 @@ async def leaves_a_task():
 async def leaves_a_socket():
     KEEP.append(socket.socket())
 
+async def leaves_a_transport():
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    KEEP.append(transport)
+
 async def leaves_a_thread():
     KEEP.append(start_thread())
 
@@ -65,7 +72,7 @@ async def is_clean():
 
 @pytest.mark.parametrize(
     "play",
-    [leaves_a_task, leaves_a_socket, leaves_a_thread, leaves_an_error]
+    [leaves_a_task, leaves_a_socket, leaves_a_transport, leaves_a_thread, leaves_an_error]
     + [blocks, warns, hangs, is_clean],
 )
 async def test_it(play):
@@ -103,6 +110,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         ("leaves_a_task", "left behind:\n<Task pending"),
         ("leaves_a_socket", "left behind:\nsocket:["),
+        ("leaves_a_transport", "left behind:\nsocket:["),
         ("leaves_a_thread", "left behind:\n<Thread(Thread-"),
         ("leaves_an_error", "ZeroDivisionError"),
         ("hangs", "Timeout (>3.0s)"),
