@@ -111,6 +111,21 @@ def proxy(namespace: Namespace, folder: Path, address: str, *ports: int) -> Iter
         yield f"http://office:north@{address}:3128"
 
 
+@contextlib.contextmanager
+def turn(
+    namespace: Namespace, folder: Path, address: str, user: str, credential: str
+) -> Iterator[Program]:
+    """A coturn with static credentials that relays to anywhere."""
+    command = (
+        *("turnserver", "-n", "--lt-cred-mech", "--no-cli", "--no-tls", "--no-dtls"),
+        *("-L", address, "-r", "relay", "-u", f"{user}:{credential}", "--log-file", "stdout"),
+        *("--pidfile", str(folder / "turn.pid"), "--userdb", str(folder / "turn.db")),
+    )
+    with program(namespace, folder / "turn.log", *command) as running:
+        running.wait_for("Total General servers")
+        yield running
+
+
 def call(namespace: Namespace, folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Chromium calls from within `namespace`; what it saw (tests/netns/lab/driver.py)."""
     log = folder / "caller.log"

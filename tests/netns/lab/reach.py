@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.browser import chromium
 from tests.netns.lab import processes
-from tests.netns.lab.rows import MEDIA, SIGNALING, Row
+from tests.netns.lab.rows import MEDIA, SIGNALING, TURN_CREDENTIAL, TURN_USER, Row
 from tests.netns.lab.topology import RELAY, RELAY_TOO, ROUTER_TO_RELAY, UPSTREAM, Lab
 
 UPSTREAM_PORT = 8090
@@ -99,6 +99,9 @@ def _built(row: Row, folder: Path) -> Iterator[tuple[Lab, processes.Program]]:
             settings["upstream.http_proxy"] = stack.enter_context(
                 processes.proxy(lab.router, folder, ROUTER_TO_RELAY, *_proxied(row))
             )
+        if row.turn:
+            credentials = (TURN_USER, TURN_CREDENTIAL)
+            stack.enter_context(processes.turn(lab.router, folder, ROUTER_TO_RELAY, *credentials))
         options = {"host": UPSTREAM, "port": UPSTREAM_PORT, **row.simulator}
         upstream = stack.enter_context(processes.upstream(lab.upstream, folder, options))
         relay = stack.enter_context(processes.relay(lab.relay, folder, settings))

@@ -24,6 +24,8 @@ from tests.netns.lab.topology import (
 SIGNALING = 8080
 HTTPS = 443
 MEDIA = 40000
+TURN_USER = "relay"
+TURN_CREDENTIAL = "north"
 DARK = "203.0.113.99"
 """Nobody is there."""
 
@@ -33,10 +35,10 @@ class Row:
     """One network and what the call has to be like in it.
 
     `settings` are the relay's, `simulator` the upstream's, `call` the options of relay.js's
-    connect(), `rules` the router's nftables. `moves` are what happens in mid-call, commands within
-    `moved`; `online` tells the page that its network is back, as a browser does that notices.
-    `path` is the browser's first hop in the words of relay.rtc's PathTransport, `upstream_path` the
-    relay's to the upstream.
+    connect(), `rules` the router's nftables; `proxy` and `turn` are servers that the router has.
+    `moves` are what happens in mid-call, commands within `moved`; `online` tells the page that its
+    network is back, as a browser does that notices. `path` is the browser's first hop in the words
+    of relay.rtc's PathTransport, `upstream_path` the relay's to the upstream.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Row:
     two_networks: bool = False
     tls: bool = False
     proxy: bool = False
+    turn: bool = False
     moves: tuple[tuple[str, ...], ...] = ()
     moved: Literal["client", "router"] = "client"
     online: bool = False
@@ -143,6 +146,16 @@ table inet filter {
 }
 """
 
+RELAY_IS_SHUT = """
+table inet filter {
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "relay" meta l4proto udp drop
+    oifname "relay" meta l4proto udp drop
+  }
+}
+"""
+
 TURN = {"turn.managed": "true", "turn.listen": RELAY_TOO, "turn.host": RELAY_TOO}
 
 ROWS = (
@@ -224,6 +237,22 @@ ROWS = (
         first_packet_within_ms=2500.0,
     ),
     Row(
+        name="relay-turn",
+        network="UDP closed on the relay's side, both legs by a TURN server of its own",
+        path="udp",
+        upstream_path="turn-udp",
+        turn=True,
+        settings={
+            "ice.policy": "relay",
+            # A TURN server lets in whom the relay has sent to: it must know the browser's address,
+            # which the documentation's ranges make a private one.
+            "ice.allow_private_candidates": "true",
+            "ice.servers": f'[{{"urls": ["turn:{ROUTER_TO_RELAY}"], '
+            f'"username": "{TURN_USER}", "credential": "{TURN_CREDENTIAL}"}}]',
+        },
+        rules=RELAY_IS_SHUT,
+    ),
+    Row(
         name="ipv6",
         network="IPv6 only",
         path="udp",
@@ -267,7 +296,7 @@ ROWS = (
             ("ip", "link", "set", "eth0", "up"),
             ("ip", "route", "add", "default", "via", "192.168.8.1"),
         ),
-        gap_within_ms=3000.0,
+        gap_within_ms=6000.0,  # the browser offers no candidate before
     ),
     Row(
         name="moved-silently",
