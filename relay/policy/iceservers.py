@@ -47,7 +47,7 @@ class IceServerList:
         assert not self._turn or secret is not None or static is not None
 
     def hand_out(self, user: str, now: float) -> HandedServers:
-        """For `user`, a name that says nothing, for TURN sends it in the clear. `now` is Unix time."""
+        """For `user`, a name that says nothing: TURN sends it in the clear. `now` is Unix time."""
         stun = (HandedServer(self._stun),) if self._stun else ()
         if not self._turn:
             return HandedServers(stun)
