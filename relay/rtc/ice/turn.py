@@ -28,6 +28,7 @@ CHANNEL_REFRESH_S = 240
 """A permission lives for 300 s (RFC 8656 §9) and is renewed by a channel's binding only."""
 
 RELEASE_TIMEOUT_S = 2.0
+RETRY_AFTER_S = 0.25
 
 
 class TurnWire(OwnedWire):
@@ -60,7 +61,9 @@ class TurnWire(OwnedWire):
         try:
             transport = await wire._open(ca)
         except TransactionError:
-            # coturn 4.6 says 401 to good credentials where its very first clients come together
+            # coturn 4.6 opens its data base for its first client, which takes 50 ms, and says 401
+            # to the good credentials of whoever comes meanwhile.
+            await asyncio.sleep(RETRY_AFTER_S)
             try:
                 transport = await wire._open(ca)
             except TransactionError as error:
