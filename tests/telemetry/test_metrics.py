@@ -62,6 +62,18 @@ def test_metrics_of_ends_and_setups_are_counted() -> None:
     assert read(metrics, "relay_setup_seconds_bucket", le="0.005") == 1
 
 
+def test_metrics_of_paths_are_counted_by_what_they_are() -> None:
+    metrics = Metrics()
+
+    metrics.path_selected("client", "host/prflx", "udp")
+    metrics.path_selected("client", "host/prflx", "udp")
+    metrics.path_selected("upstream", "relay/host", "turn-tls")
+
+    name = "relay_ice_pairs_total"
+    assert read(metrics, name, leg="client", type="host/prflx", protocol="udp") == 2
+    assert read(metrics, name, leg="upstream", type="relay/host", protocol="turn-tls") == 1
+
+
 def test_metrics_of_two_applications_are_apart() -> None:
     one, other = Metrics(), Metrics()
 
