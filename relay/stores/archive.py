@@ -32,6 +32,7 @@ from relay.stores.sentfile import FileChanged, SentFile
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
+    from obstore.store import ClientConfig
 
 SCHEMES: Final = ("s3", "gs", "az", "file")
 PART_BYTES: Final = 8 * 1024 * 1024
@@ -241,14 +242,16 @@ def _open(options: ArchiveOptions) -> ObjectStore:
             path.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
             return LocalStore(path, automatic_cleanup=True)
         config: Any = dict(options.config)
+        client: ClientConfig = {
+            "connect_timeout": timedelta(seconds=options.connect_timeout_s),
+            "timeout": timedelta(seconds=options.request_timeout_s),
+        }
+        if options.allow_http:  # else the environment says, AWS_ALLOW_HTTP and the like
+            client["allow_http"] = True
         return from_url(
             options.url,
             config=config,
-            client_options={
-                "allow_http": options.allow_http,
-                "connect_timeout": timedelta(seconds=options.connect_timeout_s),
-                "timeout": timedelta(seconds=options.request_timeout_s),
-            },
+            client_options=client,
             retry_config={
                 "max_retries": options.retries,
                 "retry_timeout": timedelta(seconds=options.request_timeout_s),

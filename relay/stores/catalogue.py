@@ -134,6 +134,7 @@ class Catalogue:
         database = self._feed.index.database
         if not self._is_ready or not await database.is_the_same():
             await database.prepare()
+            await self._feed.index.rehearse()
             self._is_ready = self._must_scan = True
         while self._waiting:
             # Taken out first: who is told of again meanwhile waits again.

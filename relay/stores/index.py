@@ -6,18 +6,20 @@ may share one; the rows of a directory are that directory's alone (`origin`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from relay.core.usage import CallUsage, UsageLine
 from relay.core.usagetotals import GroupBy, UsageRow
 from relay.stores import query as sql
-from relay.stores.conversation import Conversation, Entry, State, UploadState
+from relay.stores.conversation import Conversation, Entry, State, Turn, UploadState
 from relay.stores.database import Database
 from relay.stores.query import MAX_LIMIT, Page, Query
 from relay.stores.rows import charge_values, conversation_of, conversation_values
@@ -26,6 +28,14 @@ from relay.stores.search import Hit, body_of, hits_of, marked
 
 MAX_BATCH: Final = 200
 """Conversations in one transaction."""
+
+_PORTION: Final = 100
+_REHEARSED: Final = Entry(
+    Conversation(".rehearsed", date(2000, 1, 1), "ended", datetime(2000, 1, 1, tzinfo=UTC)),
+    CallUsage((UsageLine("response", None),)),
+    (Turn("", None, "rehearsed"),),
+    "",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +104,8 @@ class Index:
         calls = sql.calls_by(query, by, is_sqlite=self._is_sqlite)
         charges = sql.charges_by(query, by, is_sqlite=self._is_sqlite)
         async with self.database.reading() as connection:
-            return sql.usage_rows(
-                (await connection.execute(calls)).mappings().all(),
-                (await connection.execute(charges)).mappings().all(),
-            )
+            rows = await _rows(connection, calls), await _rows(connection, charges)
+        return await asyncio.to_thread(sql.usage_rows, *rows)
 
     async def _hits(
         self, connection: AsyncConnection, query: Query, found: Mapping[int, Conversation]
@@ -107,7 +115,9 @@ class Index:
             return {}
         select = marked(terms, list(found), is_sqlite=self._is_sqlite)
         rows = (await connection.execute(select)).all()
-        return {found[num].id: hits_of(body, outline) for num, body, outline in rows}
+        return await asyncio.to_thread(
+            lambda: {found[num].id: hits_of(body, outline) for num, body, outline in rows}
+        )
 
     # -- what it is compared by
 
@@ -149,6 +159,13 @@ class Index:
         for at in range(0, len(latest), MAX_BATCH):
             async with self.database.writing() as connection:
                 await self._put(connection, list(latest.values())[at : at + MAX_BATCH])
+
+    async def rehearse(self) -> None:
+        """Puts something in and takes it back: shows that the database can be written to, and has
+        SQLAlchemy do what it does once, for 50 ms, before there are calls that would wait."""
+        async with self.database.writing() as connection, connection.begin_nested() as rehearsal:
+            await self._put(connection, [_REHEARSED])
+            await rehearsal.rollback()
 
     async def _put(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
         bodies = {entry.conversation.id: body_of(entry.turns) for entry in entries}
@@ -223,3 +240,13 @@ class Index:
 
     def _own(self) -> sa.ColumnElement[bool]:
         return CONVERSATIONS.c.origin == self.origin
+
+
+async def _rows(connection: AsyncConnection, select: sa.Select[Any]) -> list[sa.RowMapping]:
+    """Thousands of rows, in portions: each takes the event loop for a ms."""
+    found: list[sa.RowMapping] = []
+    result = await connection.stream(select)
+    async for portion in result.mappings().partitions(_PORTION):
+        found += portion
+        await asyncio.sleep(0)
+    return found

@@ -172,6 +172,15 @@ async def test_index_when_a_text_tries_to_be_sql_takes_it_as_text(index: Index) 
     assert await ids(index, Query(q=evil)) == ["rtc_1"]
 
 
+async def test_index_when_rehearsed_is_as_it_was(index: Index) -> None:
+    await index.put([entry("rtc_1", "hello")])
+
+    await index.rehearse()
+
+    assert await ids(index) == ["rtc_1"]
+    assert await ids(index, Query(q="rehearsed")) == []
+
+
 # -- pages
 
 

@@ -19,7 +19,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute(
             "CREATE VIRTUAL TABLE transcripts USING fts5("
-            "body, tokenize = 'unicode61 remove_diacritics 2')"
+            "body, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3')"
         )
     else:
         _transcripts_of_postgresql()
