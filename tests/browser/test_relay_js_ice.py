@@ -224,6 +224,25 @@ async def test_restart_when_refused_leaves_the_call_as_it_is(
     assert await far.page.evaluate("caller.call.pc.signalingState") == "stable"
 
 
+async def test_restart_that_never_succeeds_ends_the_call(far: WhipSignalling) -> None:
+    far.statuses = [503] * 100
+    await far.page.clock.install()
+    await far.page.evaluate("caller.connect()")
+
+    await come_online(far.page)
+    for attempt in range(8):
+        async with asyncio.timeout(10):
+            while len(far.restarts) == attempt:
+                far.news.clear()
+                await far.news.wait()
+        await far.page.evaluate("fetch('/')")  # its answer comes after that to the attempt
+        await far.page.clock.run_for(4000)
+
+    await far.page.evaluate("caller.call.hangUp()")
+    assert (await states(far.page))[-2:] == ["reconnecting", "failed: connection_failed"]
+    assert len(far.restarts) == 8
+
+
 async def test_restart_when_hung_up_meanwhile_ends_with_the_call(far: WhipSignalling) -> None:
     far.statuses = [503] * 8
     await far.page.evaluate("caller.connect()")
