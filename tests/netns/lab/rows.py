@@ -286,6 +286,15 @@ ROWS = (
         gap_within_ms=4500.0,
     ),
     Row(
+        name="walk-stock",
+        network="the same, a client of one POST and nothing more",
+        path="udp",
+        two_networks=True,
+        call={"stock": True},
+        moves=(("ip", "link", "set", "eth0", "down"),),
+        gap_within_ms=8000.0,
+    ),
+    Row(
         name="moved",
         network="the client's address changes in mid-call, and the browser notices",
         path="udp",
