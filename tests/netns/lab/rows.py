@@ -223,7 +223,7 @@ ROWS = (
         name="turn-only",
         network="open, the browser uses nothing but TURN",
         path="turn-udp",
-        settings=TURN,
+        settings={**TURN, "turn.urls": f"turn:{RELAY_TOO}?transport=udp"},
         call={"iceServers": "relay", "rtc": {"iceTransportPolicy": "relay"}},
     ),
     Row(
