@@ -10,7 +10,17 @@ import click
 
 import relay
 
-_COMMANDS: Final = ("serve", "demo", "simulate", "loadtest", "doctor", "keys", "config", "sessions")
+_COMMANDS: Final = (
+    "serve",
+    "demo",
+    "simulate",
+    "loadtest",
+    "doctor",
+    "keys",
+    "config",
+    "sessions",
+    "recordings",
+)
 
 
 class _Commands(click.Group):

@@ -44,7 +44,7 @@ class IndexUnavailable(Exception):  # named by the situation
     """The database does not answer, or not as it should; the message is one line."""
 
 
-def parse_url(url: str) -> URL:
+def parse_url(url: str | URL) -> URL:
     """`sqlite:///FILE` or `postgresql+asyncpg://…`, the driver may be left out. Raises
     InvalidStoreUrl."""
     try:
@@ -70,7 +70,7 @@ class NotStorable(Exception):  # named by the situation
 class Database:
     """One database, for one event loop."""
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str | URL, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeout_s = timeout_s

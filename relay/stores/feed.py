@@ -129,7 +129,9 @@ class Feed:
     def _has_changed(self, known: Known | None, source: str) -> bool:
         if known is None or known.source != source or not known.is_local:
             return True
-        return known.state == "live" and not self._is_live(known.id)
+        if known.state == "ended":
+            return False
+        return (known.state == "live") != self._is_live(known.id)
 
     async def _put_one_by_one(self, entries: Sequence[Entry]) -> list[Bad]:
         bad = []

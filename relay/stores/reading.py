@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -27,6 +28,9 @@ from relay.stores.folders import (
 TRANSCRIPT: Final = "transcript.json"
 UPLOAD: Final = "upload.json"
 """What of a folder was uploaded. It stays here: it is about the folder, not about the call."""
+
+LIVE_S: Final = 600.0
+"""A call that is recorded writes each second; one of events alone may be silent for minutes."""
 
 ORIGIN: Final = ".origin"
 MAX_ORIGIN_CHARS: Final = 64
@@ -116,6 +120,18 @@ def read_entry(folder: Folder, *, is_live: bool) -> Entry:
     )
     transcript = read_json(folder.path / TRANSCRIPT)
     return entry_of(facts, folder.session(), transcript, read_object(folder.path / UPLOAD))
+
+
+def looks_live(folder: Folder) -> bool:
+    """Whether a call may still be running, for who cannot know: it has not ended, and one of its
+    files was written to in the last LIVE_S."""
+    if folder.session().get("state") != "live":
+        return False
+    try:
+        latest_ns = max((file.mtime_ns for file in files_of(folder)), default=0)
+    except OSError:
+        return False
+    return time.time() - latest_ns / 1e9 < LIVE_S
 
 
 def source_of(folder: Folder) -> str:

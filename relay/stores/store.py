@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from sqlalchemy.engine import URL
 
 from relay.stores.archive import Archive, ArchiveOptions
 from relay.stores.catalogue import Catalogue, CatalogueOptions
@@ -43,8 +44,11 @@ class StoreOptions:
     retry_s: float = RETRY_S
 
     @property
-    def database_url(self) -> str:
-        return self.url or f"sqlite:///{self.directory.absolute() / INDEX_FILE}"
+    def database_url(self) -> str | URL:
+        """With a relative directory, asks where we are."""
+        if self.url:
+            return self.url
+        return URL.create("sqlite", database=str(self.directory.absolute() / INDEX_FILE))
 
 
 @dataclass(frozen=True, slots=True)
