@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -207,12 +207,14 @@ class Archive:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; what is not there is fine. `list` tells whether they are gone."""
-        async with self._request("delete", LIST_TIMEOUT_S) as store:
-            for at in range(0, len(keys), 1000):
-                try:
-                    await obstore.delete_async(store, list(keys[at : at + 1000]))
-                except FileNotFoundError:  # some targets tell, some do not
-                    continue
+        try:
+            async with self._request("delete", LIST_TIMEOUT_S) as store:
+                await obstore.delete_async(store, list(keys))
+        except FileNotFoundError:  # some targets tell, and then stop
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    async with self._request("delete", LIST_TIMEOUT_S) as store:
+                        await obstore.delete_async(store, [key])
 
     # -- the target
 

@@ -33,6 +33,9 @@ BUSY_TIMEOUT_S: Final = 5.0
 """For another process's write to a SQLite file."""
 
 CONNECT_TIMEOUT_S: Final = 5.0
+_REFUSED: Final = "The index does not take what it was given"
+"""Without the database's own words, for they may have what was said in a call."""
+
 _BEGIN: Final = "relay_begin"
 
 
@@ -155,9 +158,11 @@ class Database:
                 yield
         except (OSError, NoFreeConnection) as error:  # TimeoutError is an OSError
             raise IndexUnavailable(_line(error)) from error
+        except OverflowError as error:  # SQLite's driver knows integers of 64 bits
+            raise NotStorable(_REFUSED) from error
         except DBAPIError as error:
-            if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
-                raise NotStorable(_line(error.orig or error)) from error
+            if _is_about_data(error):
+                raise NotStorable(_REFUSED) from error
             raise IndexUnavailable(_line(error.orig or error)) from error
 
     # -- how to connect
@@ -172,6 +177,7 @@ class Database:
             max_overflow=0,
             pool_timeout=self._timeout_s,
             pool_pre_ping=not self.is_sqlite,
+            hide_parameters=True,  # what was said in a call belongs into no error message
             connect_args=arguments,
         )
         if self.is_sqlite:
@@ -224,6 +230,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_about_data(error: DBAPIError) -> bool:
+    """Whether something was wrong with what was written, not with the database."""
+    if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
+        return True
+    # asyncpg's own checks are ValueErrors; what PostgreSQL itself says comes with its SQLSTATE:
+    # data exception, constraint violation, program limit (a word that is too long for an index).
+    sqlstate = str(getattr(error.orig, "sqlstate", None) or "")
+    cause = None if error.orig is None else error.orig.__cause__
+    return isinstance(cause, ValueError) or sqlstate[:2] in ("22", "23", "54")
 
 
 def _line(error: BaseException) -> str:

@@ -8,12 +8,12 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from relay.stores.appendfile import FILE_MODE
 from relay.stores.conversation import Entry, FolderFacts, entry_of
 from relay.stores.folders import (
     AUDIO_FILES,
@@ -23,6 +23,7 @@ from relay.stores.folders import (
     Folder,
     UnsafeId,
     safe,
+    write_whole,
 )
 
 TRANSCRIPT: Final = "transcript.json"
@@ -94,15 +95,13 @@ def origin_of(directory: Path, *, make: bool = False) -> str:
     Raises OSError where there is none; with `make`, makes it, and the directory.
     """
     path = directory / ORIGIN
-    if make:
+    if make and not path.exists():
         directory.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(fd, "w") as file:
-                file.write(secrets.token_hex(16))
+        part = path.with_name(f"{ORIGIN}.{secrets.token_hex(4)}")
+        write_whole(part, secrets.token_hex(16).encode())
+        with suppress(FileExistsError):  # another process was quicker
+            path.hardlink_to(part)
+        part.unlink()
     return path.read_text("ascii")[:MAX_ORIGIN_CHARS].strip()
 
 

@@ -93,12 +93,13 @@ async def test_archive_when_one_conversation_is_listed_gives_no_other(
 
 async def test_archive_when_deleted_from_has_the_rest(archive: Archive, tmp_path: Path) -> None:
     file = stored_file(tmp_path / "client.ogg", b"x")
-    for name in ("a", "b", "c"):
-        await archive.put(f"2026-03-14/rtc_1/{name}", file)
+    prefix = "2026-03-14/rtc_1"
+    for number in range(20):
+        await archive.put(f"{prefix}/{number}", file)
 
-    await archive.delete(["2026-03-14/rtc_1/a", "2026-03-14/rtc_1/gone", "2026-03-14/rtc_1/c"])
+    await archive.delete([f"{prefix}/gone", *(f"{prefix}/{number}" for number in range(19))])
 
-    assert [found.key for found in await archive.list("2026-03-14")] == ["2026-03-14/rtc_1/b"]
+    assert [found.key for found in await archive.list("2026-03-14")] == [f"{prefix}/19"]
 
 
 @pytest.mark.parametrize("size", [100, 3 * MIN_PART_BYTES])
