@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from relay.turn import userdb
 from relay.turn.config import CoturnOptions, render
 
 READY_TIMEOUT_S: Final = 10.0
@@ -90,13 +91,15 @@ class Coturn:
 
     async def _run_once(self) -> int:
         path = self._folder / "turnserver.conf"
+        users = self._folder / "nobody.db"
         await asyncio.to_thread(self._write, path)
+        await asyncio.to_thread(userdb.make, users)
         process = await asyncio.create_subprocess_exec(
             self._program,
             "-c",
             str(path),
             "--userdb",
-            str(self._folder / "unused.db"),
+            str(users),
             "--pidfile",
             str(self._folder / "turnserver.pid"),
             stdin=asyncio.subprocess.DEVNULL,
