@@ -35,6 +35,7 @@ from relay.telemetry.metrics import Metrics
 from relay.upstream.openai import OpenAIUpstream
 from relay.web.admin import admin_routes
 from relay.web.admin_gate import AdminGate
+from relay.web.assets import Asset
 from relay.web.bodies import BodyLimits
 from relay.web.calls import CallRoutes
 from relay.web.cors import Cors
@@ -43,7 +44,7 @@ from relay.web.door import Door
 from relay.web.health import HealthRoutes
 from relay.web.iceservers import IceServerRoutes
 from relay.web.operator import Operator
-from relay.web.pages import Asset, PageRoutes, load_assets
+from relay.web.pages import PageRoutes, load_assets
 from relay.web.secrets import SecretRoutes
 from relay.web.server import Listener, create_application, listen
 from relay.web.trickle import TrickleRoutes

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from relay.web.pages import STATIC, TYPES, Asset, load_asset
+from relay.web.assets import STATIC, TYPES, Asset, load_asset, serve
 
 DASHBOARD: Final = STATIC / "admin"
 
@@ -59,15 +59,7 @@ class DashboardRoutes:
         return self._serve(request, request.match_info["path"])
 
     def _serve(self, request: web.Request, name: str) -> web.Response:
-        asset = self._assets.get(name)
-        if asset is None:
-            raise web.HTTPNotFound
-        headers = {**_HEADERS, "ETag": f'"{asset.etag}"'}
-        if any(tag.value in (asset.etag, "*") for tag in request.if_none_match or ()):
-            return web.Response(status=304, headers=headers)
-        return web.Response(
-            body=asset.content, headers={**headers, "Content-Type": asset.content_type}
-        )
+        return serve(request, self._assets, name, _HEADERS)
 
 
 def load_dashboard(folder: Path = DASHBOARD) -> dict[str, Asset]:

@@ -28,8 +28,8 @@ from relay.taps.reader import Reader
 from relay.telemetry.logging import logging_to
 from relay.telemetry.metrics import Metrics
 from relay.upstream.provider import UpstreamAnswer, UpstreamOffer
+from relay.web.assets import Asset
 from relay.web.operator import Operator
-from relay.web.pages import Asset
 from relay.web.server import Listener, listen
 from tests.core.sdp_samples import CHROME, OPENAI_ANSWER
 

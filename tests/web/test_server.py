@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.policy.keys import create_key, hash_of
 from relay.web import server as server_module
-from relay.web.pages import STATIC, load_assets
+from relay.web.assets import STATIC
+from relay.web.pages import load_assets
 from tests.web.conftest import OFFER, Serve
 
 SHOP = {"Origin": "https://shop.example"}
