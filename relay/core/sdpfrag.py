@@ -7,7 +7,6 @@ mids that the call does not have are refused, those of the bundle's other member
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,12 +14,10 @@ from typing import Final
 from relay.core.candidate import Candidate
 from relay.core.errors import InvalidOffer, InvalidRequest
 from relay.core.sdplines import inherited, single, split_lines
-from relay.core.sdptransport import MAX_CANDIDATES, Transport, candidate_lines
+from relay.core.sdptransport import ICE_PWD, ICE_UFRAG, MAX_CANDIDATES, Transport, candidate_lines
 
 MEDIA_TYPE: Final = "application/trickle-ice-sdpfrag"
 
-_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
-_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _MAX_SECTIONS: Final = 8
 
 
@@ -74,9 +71,9 @@ def _parse(text: str, mids: Collection[str]) -> SdpFragment:
     ufrag, pwd = inherited(levels, "ice-ufrag"), inherited(levels, "ice-pwd")
     if (ufrag is None) != (pwd is None):
         raise InvalidOffer("a=ice-ufrag and a=ice-pwd belong together.", param="ice-ufrag")
-    if ufrag is not None and not _UFRAG.fullmatch(ufrag):
+    if ufrag is not None and not ICE_UFRAG.fullmatch(ufrag):
         raise InvalidOffer("a=ice-ufrag is malformed.", param="ice-ufrag")
-    if pwd is not None and not _PWD.fullmatch(pwd):
+    if pwd is not None and not ICE_PWD.fullmatch(pwd):
         raise InvalidOffer("a=ice-pwd is malformed.", param="ice-pwd")
     return SdpFragment(
         ice_ufrag=ufrag,

@@ -59,8 +59,8 @@ _LEG_ATTRIBUTES: Final = frozenset(
     }
 )
 
-_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
-_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
+ICE_UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
+ICE_PWD: Final = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _HASH = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){7,127}")
 _SCTPMAP = re.compile(r"([0-9]{1,5}) webrtc-datachannel(?: [0-9]+)?", re.IGNORECASE)
 
@@ -112,8 +112,8 @@ def read_transport(
     """
     levels = (section, session)
     return Transport(
-        ice_ufrag=_required(levels, "ice-ufrag", _UFRAG),
-        ice_pwd=_required(levels, "ice-pwd", _PWD),
+        ice_ufrag=_required(levels, "ice-ufrag", ICE_UFRAG),
+        ice_pwd=_required(levels, "ice-pwd", ICE_PWD),
         fingerprints=_fingerprints(levels),
         setup=_setup(inherited(levels, "setup"), default_setup),
         candidates=_candidates(section),
