@@ -35,6 +35,7 @@ from relay.telemetry.metrics import Metrics
 from relay.upstream.openai import OpenAIUpstream
 from relay.web.admin import admin_routes
 from relay.web.admin_gate import AdminGate
+from relay.web.admin_login import LoginRoutes
 from relay.web.assets import Asset
 from relay.web.bodies import BodyLimits
 from relay.web.calls import CallRoutes
@@ -187,9 +188,15 @@ def web_application(
         *HealthRoutes(metrics, why_not_ready, token).routes(),
         *PageRoutes(assets).routes(),
         *admin_routes(operator, gate, limits),
+        *LoginRoutes(gate, limits, is_secure=_is_secure(settings.http)).routes(),
         *DashboardRoutes(dashboard or {}).routes(),
     ]
     return create_application(routes, cors=cors, metrics=metrics, max_body_bytes=limits.max_bytes)
+
+
+def _is_secure(http: HttpSettings) -> bool:
+    public_url = http.public_url or ""
+    return http.tls_cert is not None or str(public_url).startswith("https:")
 
 
 def admission_for(settings: Settings, live_count: Callable[[], int]) -> Admission:
