@@ -65,17 +65,16 @@ export function tell(title, ...children) {
 }
 
 /**
- * Arrow keys, Home and End move within a list of focusable elements, from any of them.
- * @param {HTMLElement} list @param {string} selector
+ * Up and down, Home and End move between the rows of a list, from whatever has the focus in one to the next one's link.
+ * @param {HTMLElement} list @param {string} [rows] what is a row
  */
-export function arrows(list, selector) {
+export function arrows(list, rows = "li") {
   list.addEventListener("keydown", (event) => {
-    const items = /** @type {HTMLElement[]} */ ([...list.querySelectorAll(selector)]);
+    const items = /** @type {HTMLElement[]} */ ([...list.querySelectorAll(rows)]);
     const here = items.findIndex((item) => item.contains(document.activeElement));
     const to = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: items.length - 1 }[event.key];
-    const typing = event.target instanceof Element && event.target.matches("input, select, textarea");
-    if (to === undefined || typing || here < 0 || !items[to]) return;
+    if (to === undefined || here < 0 || !items[to]) return;
     event.preventDefault();
-    items[to].focus();
+    items[to].querySelector("a")?.focus();
   });
 }
