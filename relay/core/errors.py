@@ -112,9 +112,13 @@ class Overloaded(RelayError):
 
 
 class StoreUnavailable(RelayError):
-    """What is stored cannot be asked for now (503)."""
+    """What is stored cannot be asked for now (503); `retry_after_s` None: nor by waiting."""
 
     code = "store_unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamRefused(RelayError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -123,9 +123,9 @@ class Archive:
         days = (_day(prefix.rpartition("/")[2]) for prefix in found["common_prefixes"])
         return sorted((day for day in days if day is not None), reverse=True)
 
-    async def list(self, prefix: str) -> list[Object]:
+    async def list(self, prefix: str, *, timeout_s: float = LIST_TIMEOUT_S) -> list[Object]:
         """The objects below a day, or a conversation's."""
-        async with self._request("list", LIST_TIMEOUT_S) as store:
+        async with self._request("list", timeout_s) as store:
             found = await obstore.list(store, prefix).collect_async()
         return [_object(item) for item in found]
 
@@ -177,27 +177,35 @@ class Archive:
         return etag
 
     async def read(
-        self, key: str, *, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """An object's bytes from `start` until before `end`. Raises FileNotFoundError, too."""
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        timeout_s: float = LIST_TIMEOUT_S,
+    ) -> AsyncGenerator[bytes]:
+        """An object's bytes from `start` until before `end`, in portions of a MiB or so, each of
+        which has `timeout_s`. Raises FileNotFoundError, too."""
         options: Any = None  # an empty object has no range that could be asked for
         if start or end is not None:
             options = {"range": {"offset": start} if end is None else (start, end)}
-        async with self._request("get", LIST_TIMEOUT_S) as store:
+        async with self._request("get", timeout_s) as store:
             found = await obstore.get_async(store, key, options=options)
             stream = aiter(found.stream(min_chunk_size=_READ_BYTES))
         while True:
-            async with self._request("get", LIST_TIMEOUT_S):
+            async with self._request("get", timeout_s):
                 data = await anext(stream, None)
             if data is None:
                 return
             yield bytes(data)
 
-    async def get(self, key: str, max_bytes: int) -> bytes | None:
+    async def get(
+        self, key: str, max_bytes: int, *, timeout_s: float = LIST_TIMEOUT_S
+    ) -> bytes | None:
         """A small object whole; None where there is none, or it is larger."""
         data = bytearray()
         try:
-            async for portion in self.read(key):
+            async for portion in self.read(key, timeout_s=timeout_s):
                 data += portion
                 if len(data) > max_bytes:
                     return None

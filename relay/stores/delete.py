@@ -20,6 +20,7 @@ from relay.stores.archive import Archive, Object
 from relay.stores.conversation import Conversation
 from relay.stores.feed import Feed
 from relay.stores.folders import Folder, Folders, UnsafeId, safe
+from relay.stores.kept import KeptElsewhere, OutOfReach
 from relay.stores.reading import UPLOAD, StoredFile, files_of, leftovers_of, read_object
 
 IN_USE_TIMEOUT_S: Final = 60.0
@@ -30,14 +31,6 @@ log = structlog.get_logger(__name__)
 
 class StillLive(Exception):  # named by the situation
     """The call is still running: hang it up first."""
-
-
-class KeptElsewhere(Exception):  # named by the situation
-    """The folder is in another relay's directory: ask that one."""
-
-
-class OutOfReach(Exception):  # named by the situation
-    """It was uploaded to where this relay does not upload to; nothing was deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ import structlog
 from relay.core.errors import NotFound
 from relay.stores.archive import ArchiveUnavailable
 from relay.stores.database import IndexUnavailable
-from relay.stores.delete import Eraser, KeptElsewhere, OutOfReach, StillLive
+from relay.stores.delete import Eraser, StillLive
 from relay.stores.feed import Feed
 from relay.stores.folders import Folder
+from relay.stores.kept import KeptElsewhere, OutOfReach
 from relay.stores.locks import FolderInUse
 from relay.stores.reading import days_of, folders_of
 

@@ -14,12 +14,14 @@ from sqlalchemy.engine import URL
 
 from relay.stores.archive import Archive, ArchiveOptions
 from relay.stores.catalogue import Catalogue, CatalogueOptions
+from relay.stores.conversation import Conversation
 from relay.stores.database import Database, IndexUnavailable
 from relay.stores.delete import Eraser
 from relay.stores.feed import Feed
 from relay.stores.folders import Folder, Folders
 from relay.stores.index import Index
-from relay.stores.reading import origin_of
+from relay.stores.kept import Kept, KeptElsewhere, KeptHere, OutOfReach, kept_there
+from relay.stores.reading import is_id, origin_of
 from relay.stores.retention import Retention, RetentionOptions
 from relay.stores.uploader import Uploader, UploaderOptions, UploaderStatus
 
@@ -128,6 +130,36 @@ class Store:
         self.tell(folder)
         if self._parts is not None and self._parts.uploader is not None:
             self._parts.uploader.tell(folder)
+
+    async def find(self, conversation_id: str) -> Kept | None:
+        """Where a conversation is kept: here, or where it was uploaded to. None: nowhere.
+
+        Raises KeptElsewhere, OutOfReach, and, where it is not here, IndexUnavailable and
+        ArchiveUnavailable.
+        """
+        folder = await asyncio.to_thread(self.folders.find, conversation_id)
+        if folder is not None:
+            return KeptHere(folder)
+        known = await self._known(conversation_id)
+        if known is None:
+            return None
+        if known.is_local:
+            if await self.index.origin_of(conversation_id) not in (None, self.index.origin):
+                raise KeptElsewhere(f"{known.id} is in another relay's directory; ask that one")
+            return None  # it was deleted just now
+        if self.archive is None:
+            raise OutOfReach(f"{known.id} is where it was uploaded to: set recording.upload_url")
+        return await kept_there(self.archive, known.day, conversation_id)
+
+    async def _known(self, conversation_id: str) -> Conversation | None:
+        if not is_id(conversation_id):
+            return None
+        try:
+            return await self.index.get(conversation_id)
+        except IndexUnavailable:
+            if self.archive is not None:  # it may be there
+                raise
+            return None
 
     async def current(self) -> None:
         """Until the index has all that the folders have; its caller gives the deadline."""

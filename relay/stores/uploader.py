@@ -98,11 +98,29 @@ class Uploader:
         return UploaderStatus(len(self._due), uploading, error, state)
 
     async def retry(self, folder: Folder) -> None:
-        """Has a folder tried at once, even if it was given up. Raises OSError."""
-        record = await asyncio.to_thread(read_record, folder, self._archive.url)
-        fresh = replace(record, state="waiting", attempts=0, first_at=None, next_at=None)
-        await asyncio.to_thread(write_record, folder, fresh)
-        self._put(folder, 0.0)
+        """Tries a folder once, now, even one that was given up; with or without `run`. One that
+        fails is from then on tried again as any other is.
+
+        Raises FolderInUse, ArchiveUnavailable, FileChanged, IndexUnavailable, OSError.
+        """
+        async with locks.using(folder):
+            record = await asyncio.to_thread(read_record, folder, self._archive.url)
+            if not await asyncio.to_thread(is_uploaded, folder, record):
+                fresh = replace(record, state="waiting", attempts=0, first_at=None, next_at=None)
+                await asyncio.to_thread(write_record, folder, fresh)
+                record = await self._upload_now(folder)
+            await self._feed.put([folder])
+            if self._options.delete_after:
+                await self._let_go(folder, record)
+
+    async def _upload_now(self, folder: Folder) -> UploadRecord:
+        try:
+            return await self._upload(folder)
+        except (ArchiveUnavailable, FileChanged) as error:
+            state: UploadState = "refused" if isinstance(error, ArchiveRefused) else "waiting"
+            await self._fail(folder, state, str(error))
+            await self._feed.put([folder])
+            raise
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -207,14 +225,18 @@ class Uploader:
             pause_s = await asyncio.to_thread(self._pause_before, folder, session, record)
             if pause_s > 0:
                 return pause_s
-            record = await upload(folder, self._archive, datetime.now(UTC))
-            size = sum(sent.bytes for sent in record.files.values())
-            log.info("upload.finished", session_id=folder.id, files=len(record.files), bytes=size)
-            self._on_changed(folder)
-        self._failing = None
+            record = await self._upload(folder)
         if self._options.delete_after:
             await self._let_go(folder, record)
         return None
+
+    async def _upload(self, folder: Folder) -> UploadRecord:
+        record = await upload(folder, self._archive, datetime.now(UTC))
+        size = sum(sent.bytes for sent in record.files.values())
+        log.info("upload.finished", session_id=folder.id, files=len(record.files), bytes=size)
+        self._on_changed(folder)
+        self._failing = None
+        return record
 
     async def _let_go(self, folder: Folder, record: UploadRecord) -> None:
         """First the index has to know where it is, then it may go."""

@@ -56,7 +56,9 @@ def _for_relay_error(error: errors.RelayError) -> web.Response:
         (_TABLE[cls] for cls in type(error).__mro__ if cls in _TABLE), (500, _SERVERS_FAULT)
     )
     response = _problem(status, kind, error.code, error.message, error.param)
-    if isinstance(error, errors.RateLimited | errors.Overloaded):
+    if isinstance(error, errors.RateLimited | errors.Overloaded | errors.StoreUnavailable) and (
+        error.retry_after_s is not None
+    ):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, errors.UnsupportedMediaType) and error.accept_patch is not None:
         response.headers["Accept-Patch"] = error.accept_patch  # RFC 5789 §2.2

@@ -18,10 +18,11 @@ from relay.stores import delete as module
 from relay.stores import locks
 from relay.stores.archive import Archive, ArchiveOptions, ArchiveRefused
 from relay.stores.conversation import Upload
-from relay.stores.delete import Eraser, KeptElsewhere, OutOfReach, StillLive
+from relay.stores.delete import Eraser, StillLive
 from relay.stores.feed import Feed
 from relay.stores.folders import Folder
 from relay.stores.index import Index
+from relay.stores.kept import KeptElsewhere, OutOfReach
 from relay.stores.query import Query
 from relay.stores.retention import Retention, RetentionOptions
 from relay.stores.store import Store, StoreOptions, prepared_store, running_store
