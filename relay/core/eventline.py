@@ -52,6 +52,8 @@ _PREFIX: Final = re.compile(
     rb'(?:,"as":"(text|base64|utf-8)")?(?:,"moved":(\[[^\]]{1,10000000}\]))?,"event":'
 )
 
+_CHARS: Final = re.compile(rb'"chars":(\d{1,15})')
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -130,21 +132,53 @@ def _as_base64(data: bytes) -> tuple[str, tuple[Moved, ...]]:
     return '""', (Moved(1, chars, hashlib.sha256(data).hexdigest(), data),)
 
 
-def decode(members: bytes, find: FindMoved) -> Recorded:
-    """Reads what `encode` wrote. Raises MalformedLine, and what `find` raises."""
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A line's members as they stand there, none of them looked into.
+
+    `at` is RFC 3339 in UTC, `value` the JSON of `event`, `is_json` False where that is a string in
+    the message's place, `moved` the JSON of what was taken out of it.
+    """
+
+    sequence: int
+    at: str
+    direction: Direction | None
+    kind: bytes | None
+    moved: bytes | None
+    value: bytes = field(repr=False)
+
+    @property
+    def is_json(self) -> bool:
+        return self.kind is None
+
+    @property
+    def moved_chars(self) -> int:
+        """How many characters of base64 were taken out."""
+        return sum(map(int, _CHARS.findall(self.moved or b"")))
+
+
+def glance(members: bytes) -> Glance:
+    """Takes a line apart, in a few microseconds whatever its event is. Raises MalformedLine."""
     match = _PREFIX.match(members)
     if match is None:
         raise MalformedLine("it has not the members of an event")
     sequence, at, direction, kind, moved = match.groups()
+    value = members[match.end() :]
+    return Glance(int(sequence), at.decode(), _DIRECTIONS[direction], kind, moved, value)
+
+
+def decode(members: bytes, find: FindMoved) -> Recorded:
+    """Reads what `encode` wrote. Raises MalformedLine, and what `find` raises."""
+    line = glance(members)
     try:
-        value = members[match.end() :].decode()
-        if moved:
-            value = _put_back(value, json.loads(moved), find)
+        value = line.value.decode()
+        if line.moved:
+            value = _put_back(value, json.loads(line.moved), find)
         return Recorded(
-            sequence=int(sequence),
-            at=datetime.fromisoformat(at.decode()),
-            direction=_DIRECTIONS[direction],
-            message=_message(value, kind),
+            sequence=line.sequence,
+            at=datetime.fromisoformat(line.at),
+            direction=line.direction,
+            message=_message(value, line.kind),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise MalformedLine(str(error)) from error

@@ -15,11 +15,12 @@ from relay.core.errors import InvalidOffer, InvalidRequest, StoreUnavailable, Un
 from relay.core.ids import LegName
 from relay.core.usagetotals import GroupBy
 from relay.stores.conversation import State
-from relay.stores.database import IndexUnavailable
 from relay.stores.query import MAX_LIMIT, Page, Query
+from relay.web.admin_events import EventRoutes
 from relay.web.admin_files import FileRoutes
 from relay.web.admin_gate import AdminGate
 from relay.web.admin_json import live_row_of, row_of, says
+from relay.web.admin_levels import LevelRoutes
 from relay.web.bodies import BodyLimits, parse_json_object, read_body
 from relay.web.operator import Operator
 
@@ -36,7 +37,9 @@ def admin_routes(operator: Operator, gate: AdminGate, limits: BodyLimits) -> lis
     """All routes, each behind the gate."""
     routes = [
         *SessionRoutes(operator, gate, limits).routes(),
+        *EventRoutes(operator, gate).routes(SESSION),
         *FileRoutes(operator, gate).routes(SESSION),
+        *LevelRoutes(operator.meters).routes(ROOT),
         *ServerRoutes(operator, gate).routes(),
     ]
     return [_guarded(route, gate) for route in routes]
@@ -82,7 +85,7 @@ class SessionRoutes:
         page, problem = Page(()), None
         if query.state != "live":
             try:
-                page = await self._stored(query, cursor, _limit_of(request))
+                page = await self._operator.search(query, cursor, _limit_of(request))
             except StoreUnavailable as error:
                 problem = error.message
         rows += [
@@ -113,20 +116,13 @@ class SessionRoutes:
                 rows.append(row)
         return rows
 
-    async def _stored(self, query: Query, cursor: str | None, limit: int) -> Page:
-        try:
-            return await self._operator.index().search(query, cursor=cursor, limit=limit)
-        except IndexUnavailable as error:
-            raise StoreUnavailable(str(error)) from None
-
     async def show(self, request: web.Request) -> web.Response:
         """All that is known of one session."""
         session_id = request.match_info["session_id"]
         call = self._operator.snapshots().get(session_id)
         if call is not None:
             return web.json_response(self._operator.live_json(call))
-        folder = await self._operator.folder(session_id)
-        return web.json_response(await self._operator.session(folder))
+        return web.json_response(await self._operator.session(session_id))
 
     async def hang_up(self, request: web.Request) -> web.Response:
         call = self._operator.calls.live(request.match_info["session_id"])
@@ -137,7 +133,6 @@ class SessionRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         """A stored conversation, everywhere; the answer is the proof."""
         session_id, who = request.match_info["session_id"], self._gate.who(request)
-        await self._operator.observer.completed(session_id)
         deletion = await self._operator.delete(session_id, f"admin at {who}")
         log.info("admin.deleted", session_id=session_id, by=who, complete=deletion.is_complete)
         return web.json_response(deletion.to_json(), status=200 if deletion.is_complete else 500)
@@ -203,10 +198,7 @@ class ServerRoutes:
         if not set(by) <= set(get_args(GroupBy)):
             raise InvalidRequest("by is a list of day, key and model.", param="by")
         groups = [cast(GroupBy, name) for name in dict.fromkeys(by)]
-        try:
-            rows = await self._operator.index().usage(groups, _query_of(request))
-        except IndexUnavailable as error:
-            raise StoreUnavailable(str(error)) from None
+        rows = await self._operator.usage(groups, _query_of(request))
         return web.json_response({"by": groups, "rows": [row.to_json() for row in rows]})
 
     async def drain(self, request: web.Request) -> web.Response:

@@ -1,0 +1,184 @@
+"""A session's events: of a live call as they come, of a stored one as a file or page by page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, cast, get_args
+
+from aiohttp import hdrs, web
+
+from relay.core.errors import InvalidRequest, NotFound, RateLimited
+from relay.core.ids import Direction
+from relay.stores.eventpage import MAX_LIMIT, EventPage, EventQuery, event_page
+from relay.taps.live import Gap, LiveEvent
+from relay.taps.observer import Watched
+from relay.web.admin_files import EVENT_STREAM, send_file
+from relay.web.admin_gate import AdminGate
+from relay.web.operator import Operator
+
+HEARTBEAT_S: Final = 15.0
+WRITE_TIMEOUT_S: Final = 10.0
+MAX_READERS: Final = 32
+"""Of one call's events, at a time."""
+
+_MAX_TEXT: Final = 200
+
+
+class EventRoutes:
+    """The handler below one session."""
+
+    def __init__(self, operator: Operator, gate: AdminGate) -> None:
+        self._operator = operator
+        self._gate = gate
+
+    def routes(self, session: str) -> list[web.RouteDef]:
+        return [web.get(f"{session}/events", self.events, allow_head=False)]
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """A page where `limit` asks for one; else server-sent events while the call runs, and
+        `events.jsonl` once it is over."""
+        session_id = request.match_info["session_id"]
+        watched = self._operator.watched(session_id)
+        if "limit" in request.query:
+            return await self._page(_query_of(request), await self._kept(session_id, watched))
+        if watched is not None:
+            return await _stream(request, watched)
+        folder = await self._operator.folder(session_id)
+        if EVENT_STREAM in request.headers.get(hdrs.ACCEPT, ""):
+            return web.Response(status=204)  # an EventSource that comes again asks no more
+        return await send_file(request, self._gate, folder, folder.events, "application/jsonl")
+
+    async def _kept(self, session_id: str, watched: Watched | None) -> Path:
+        if watched is not None and watched.recorded is not None:
+            return watched.recorded.folder.events
+        return (await self._operator.folder(session_id)).events
+
+    async def _page(self, query: EventQuery, path: Path) -> web.Response:
+        try:
+            page = await asyncio.to_thread(event_page, path, query)
+        except FileNotFoundError:
+            raise NotFound("This session has no events.") from None
+        told = b'{"events":[%b],"next":%b}' % (
+            b",".join(page.events),
+            b"null" if page.next is None else b"%d" % page.next,
+        )
+        return web.Response(body=told, content_type="application/json", charset="utf-8")
+
+
+def _query_of(request: web.Request) -> EventQuery:
+    found = request.query
+    direction = found.get("direction") or None
+    if direction not in (None, *get_args(Direction)):
+        raise InvalidRequest("direction is up or down.", param="direction")
+    for name in ("type", "q"):
+        if len(found.get(name, "")) > _MAX_TEXT:
+            raise InvalidRequest(f"{name} has at most {_MAX_TEXT} characters.", param=name)
+    return EventQuery(
+        after=_number(request, "after", -1),
+        limit=max(1, min(MAX_LIMIT, _number(request, "limit", MAX_LIMIT))),
+        direction=cast("Direction | None", direction),
+        type=found.get("type", ""),
+        text=found.get("q", ""),
+    )
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, "")
+    if not text or text == "-1":
+        return default
+    if text.isascii() and text.isdecimal() and len(text) < 16:
+        return int(text)
+    raise InvalidRequest(f"{name} is a number.", param=name)
+
+
+# --- server-sent events ---
+
+
+async def _stream(request: web.Request, watched: Watched) -> web.StreamResponse:
+    live = watched.live
+    if live.readers >= MAX_READERS:
+        raise RateLimited("As many read this call's events as may.", retry_after_s=10.0)
+    since = _since(request)
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": EVENT_STREAM,
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        }
+    )
+    await response.prepare(request)
+    with suppress(TimeoutError, ConnectionResetError):  # a reader that is gone, or stuck
+        async for found in live.read(since, HEARTBEAT_S):
+            async for told in _told(watched, found):
+                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                    await response.write(told)
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            await response.write(b"event: end\ndata: {}\n\n")
+    return response
+
+
+def _since(request: web.Request) -> int:
+    """The number of the first event that is wanted: the one after `Last-Event-ID`; all, if none."""
+    text = request.headers.get("Last-Event-ID", "")
+    return int(text) + 1 if text.isascii() and text.isdecimal() and len(text) < 16 else 0
+
+
+async def _told(watched: Watched, found: LiveEvent | Gap | None) -> AsyncIterator[bytes]:
+    match found:
+        case None:
+            yield b":\n\n"
+        case Gap():
+            async for told in _filled(watched, found):
+                yield told
+        case LiveEvent():
+            yield _sse(found.sequence, json.dumps(_event_json(found)).encode(errors="replace"))
+
+
+async def _filled(watched: Watched, gap: Gap) -> AsyncIterator[bytes]:
+    """What the recorder has of events that are not in memory any more, and the gap that is left."""
+    first = gap.first
+    if watched.recorded is not None:
+        path, after = watched.recorded.folder.events, cast("int | None", gap.first - 1)
+        while after is not None:
+            page = await asyncio.to_thread(_page_of, path, EventQuery(after=after, last=gap.last))
+            for event in page.events:
+                first = int(event[len(b'{"seq":') : event.index(b",")]) + 1
+                yield _sse(first - 1, event)
+            after = page.next
+    if first <= gap.last:
+        data = json.dumps({"first": first, "last": gap.last}).encode()
+        yield b"event: gap\nid: %d\ndata: %b\n\n" % (gap.last, data)
+
+
+def _page_of(path: Path, query: EventQuery) -> EventPage:
+    try:
+        return event_page(path, query)
+    except OSError:  # nothing was written, or cannot be read: the gap says so
+        return EventPage((), None)
+
+
+def _sse(sequence: int, data: bytes) -> bytes:
+    return b"event: event\nid: %d\ndata: %b\n\n" % (sequence, data)
+
+
+def _event_json(event: LiveEvent) -> dict[str, Any]:
+    """`event` is the message as JSON; `text` what is none; neither, where it was too large."""
+    known: dict[str, Any] = {
+        "seq": event.sequence,
+        "at": event.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "direction": event.direction,
+        "bytes": event.size,
+    }
+    if event.message is None:
+        return known
+    try:
+        parsed = json.loads(event.message)
+        json.dumps(parsed, allow_nan=False)
+    except (ValueError, RecursionError):
+        text = event.message
+        return {**known, "text": text if isinstance(text, str) else text.decode(errors="replace")}
+    return {**known, "event": parsed}
