@@ -20,10 +20,11 @@ from relay.settings import Settings
 from relay.stores.archive import ArchiveOptions, ArchiveUnavailable, InvalidUploadUrl
 from relay.stores.conversation import Conversation, one_line
 from relay.stores.database import IndexUnavailable, InvalidStoreUrl
-from relay.stores.delete import KeptElsewhere, OutOfReach, StillLive
+from relay.stores.delete import StillLive
 from relay.stores.export import Exporter, TargetExists
 from relay.stores.feed import DirectoryGone
 from relay.stores.folders import Folder, Folders, UnsafeId
+from relay.stores.kept import KeptElsewhere, OutOfReach
 from relay.stores.locks import FolderInUse
 from relay.stores.query import MAX_LIMIT, Page, Query
 from relay.stores.reading import looks_live

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
-from relay.core.errors import Conflict, NotFound, StoreUnavailable
-from relay.core.transcript import Transcript
+from relay.core.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
+from relay.core.transcript import MalformedTranscript, Transcript
+from relay.core.usagetotals import GroupBy, UsageRow
 from relay.session.calls import Calls
 from relay.session.facts import facts
 from relay.session.listeners import Listeners
+from relay.session.meters import Meters
 from relay.session.model import CallSnapshot
 from relay.stores.archive import ArchiveUnavailable
-from relay.stores.database import IndexUnavailable
-from relay.stores.delete import Deletion, KeptElsewhere, OutOfReach, StillLive
+from relay.stores.database import IndexUnavailable, NotStorable
+from relay.stores.delete import Deletion, StillLive
 from relay.stores.folders import AUDIO_FILES, Folder
-from relay.stores.index import Index
+from relay.stores.kept import Kept, KeptElsewhere, KeptFile, OutOfReach
 from relay.stores.locks import FolderInUse
+from relay.stores.query import Page, Query
 from relay.stores.store import Store
 from relay.taps.observer import Observer, Watched
-from relay.taps.transcript import load_transcript
+
+RETRY_AFTER_S: Final = 5.0
+"""Until a database or a target may be back."""
+
+
+@contextmanager
+def told_by_the_store() -> Iterator[None]:
+    """Turns what the stores raise into what a caller is told: the one place where that is said."""
+    try:
+        yield
+    except (FolderInUse, KeptElsewhere, OutOfReach, StillLive) as error:
+        raise Conflict(str(error)) from None
+    except (ArchiveUnavailable, IndexUnavailable) as error:
+        raise StoreUnavailable(str(error), retry_after_s=RETRY_AFTER_S) from None
+    except NotStorable as error:
+        raise InvalidRequest(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +51,7 @@ class Operator:
     observer: Observer
     store: Store | None
     listeners: Listeners
+    meters: Meters
     drain: Callable[[], None]
     is_draining: Callable[[], bool]
 
@@ -62,29 +82,39 @@ class Operator:
 
     # -- stored conversations
 
-    def index(self) -> Index:
-        """Raises StoreUnavailable."""
-        if self.store is None:
-            raise StoreUnavailable("No calls are kept: set recording.mode.")
-        try:
-            return self.store.index
-        except IndexUnavailable as error:
-            raise StoreUnavailable(str(error)) from None
+    async def search(self, query: Query, cursor: str | None, limit: int) -> Page:
+        """A page of stored conversations. Raises StoreUnavailable, InvalidRequest."""
+        with told_by_the_store():
+            return await self._kept().index.search(query, cursor=cursor, limit=limit)
+
+    async def usage(self, by: Sequence[GroupBy], query: Query) -> list[UsageRow]:
+        """Sums over stored conversations. Raises StoreUnavailable, InvalidRequest."""
+        with told_by_the_store():
+            return await self._kept().index.usage(by, query)
 
     async def delete(self, session_id: str, by: str) -> Deletion:
         """Deletes a stored conversation everywhere. Raises NotFound, Conflict, StoreUnavailable."""
-        self.index()
-        assert self.store is not None
-        try:
-            return await self.store.eraser.delete(session_id, by=by)
-        except (StillLive, KeptElsewhere, OutOfReach) as error:
-            raise Conflict(str(error)) from None
-        except (FolderInUse, IndexUnavailable, ArchiveUnavailable, OSError) as error:
-            raise StoreUnavailable(f"It is not deleted, try again: {error}") from None
+        await self.observer.completed(session_id)
+        with told_by_the_store():
+            try:
+                return await self._kept().eraser.delete(session_id, by=by)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"It is not deleted, try again: {error}", retry_after_s=RETRY_AFTER_S
+                ) from None
+
+    async def find(self, session_id: str) -> Kept:
+        """Where a session is kept, complete if its call is over. Raises NotFound, for an id that is
+        no name of a folder, too; Conflict, StoreUnavailable."""
+        await self.observer.completed(session_id)
+        with told_by_the_store():
+            found = None if self.store is None else await self.store.find(session_id)
+        if found is None:
+            raise NotFound("There is no such session.")
+        return found
 
     async def folder(self, session_id: str) -> Folder:
-        """Where a session is kept, complete if its call is over. Raises NotFound, for an id that is
-        no name of a folder, too."""
+        """Where a session is kept here, complete if its call is over. Raises NotFound."""
         await self.observer.completed(session_id)
         found = None
         if self.store is not None:
@@ -93,19 +123,44 @@ class Operator:
             raise NotFound("There is no such session.")
         return found
 
-    async def session(self, folder: Folder) -> dict[str, Any]:
+    async def session(self, session_id: str) -> dict[str, Any]:
         """`session.json`. One that says it is live, and is not, is of a process that died. Raises
-        NotFound where there is none that can be read."""
-        session = await asyncio.to_thread(folder.session)
-        if session.get("id") != folder.id:
+        what `find` raises, and NotFound where there is none that can be read."""
+        kept = await self.find(session_id)
+        with told_by_the_store():
+            session = await kept.session()
+            audio = {side: list(await kept.audio(side)) for side in AUDIO_FILES}
+        if session.get("id") != session_id:
             raise NotFound("This session's folder cannot be read.")
-        files = {side: await asyncio.to_thread(folder.audio, side) for side in AUDIO_FILES}
         if session.get("state") == "live":
             session["state"] = "unfinished"
-        return {
-            **session,
-            "audio": {side: [f.name for f in found] for side, found in files.items()},
-        }
+        return {**session, "audio": audio}
+
+    async def transcript(self, session_id: str) -> Transcript:
+        """Of a live call as it is by now. Raises what `find` raises."""
+        watched = self.observer.find(session_id)
+        if watched is not None:
+            return watched.read.transcript
+        kept = await self.find(session_id)
+        with told_by_the_store():
+            found = await kept.transcript()
+        try:
+            return await asyncio.to_thread(Transcript.from_json, found)
+        except MalformedTranscript:
+            raise NotFound("This session has no transcript.") from None
+
+    async def file(self, kept: Kept, name: str) -> KeptFile:
+        """One of a session's files. Raises NotFound, StoreUnavailable."""
+        with told_by_the_store():
+            found = await kept.file(name)
+        if found is None:
+            raise NotFound("This session has no such file.")
+        return found
+
+    def _kept(self) -> Store:
+        if self.store is None:
+            raise StoreUnavailable("No calls are kept: set recording.mode.")
+        return self.store
 
     # -- the server
 
@@ -123,14 +178,3 @@ class Operator:
             "reader": asdict(self.observer.reader.snapshot()),
             "store": store and asdict(store.status()),
         }
-
-    async def transcript(self, session_id: str) -> Transcript:
-        """Of a live call as it is by now. Raises NotFound."""
-        watched = self.observer.find(session_id)
-        if watched is not None:
-            return watched.read.transcript
-        folder = await self.folder(session_id)
-        found = await asyncio.to_thread(load_transcript, folder)
-        if found is None:
-            raise NotFound("This session has no transcript.")
-        return found
