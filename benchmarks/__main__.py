@@ -18,7 +18,7 @@ from .plan import FULL, QUICK, Plan
 
 _ROOT = Path(__file__).parent.parent
 _FOLDER = _ROOT / ".cache" / "bench"
-_PARTS = ("relay", "loss", "churn", "obvious")
+_PARTS = ("relay", "recording", "loss", "churn", "obvious")
 
 
 def main() -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from relay.loadtest.model import LoadModel
@@ -38,6 +41,7 @@ class Measurements:
     empty: dict[str, Footprint] = field(default_factory=dict)
     posts: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     churn: dict[str, Any] = field(default_factory=dict)
+    recorded: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -54,6 +58,7 @@ class Bench:
         """The parts of `only`, or all. A part that fails is noted, and the others still run."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "relay": self._relay,
+            "recording": self._recording,
             "loss": self._loss,
             "churn": self._churn,
             "obvious": self._obvious,
@@ -115,8 +120,18 @@ class Bench:
             self.found.readings[name] = await read_window(
                 client, server.process, ours, calls=model.calls, pace=self._plan.pace
             )
-            if server is not simulator and model is self._plan.most:
+            if name.startswith("relay") and model is self._plan.most:
                 self.found.posts["busy"] = await self._post(client, simulator, server)
+
+    async def _recording(self) -> None:
+        """A relay that keeps everything, between two readings of one that keeps nothing."""
+        model = self._plan.most
+        with tempfile.TemporaryDirectory(dir=self._site.folder, prefix="recordings-") as kept:
+            for name, recordings in (("off", None), ("on", Path(kept)), ("off again", None)):
+                async with self._relay_chain(recordings) as (relay, simulator, client):
+                    await self._one_after_another(client, relay, _FIRST_CALLS)
+                    await self._read_calls(f"recording {name}", client, relay, simulator, model)
+            self.found.recorded = _kept_in(Path(kept))
 
     async def _loss(self) -> None:
         model = self._plan.most
@@ -226,11 +241,11 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def _relay_chain(
-        self,
+        self, recordings: Path | None = None
     ) -> AsyncIterator[tuple[chains.Server, chains.Server, WorkerHandle]]:
         async with (
             chains.simulator(self._site) as simulator,
-            chains.relay(self._site, simulator) as relay,
+            chains.relay(self._site, simulator, recordings) as relay,
             worker("client", self._site) as client,
         ):
             yield relay, simulator, client
@@ -253,6 +268,20 @@ class Bench:
             yield
         finally:
             await client.order("close")
+
+
+def _kept_in(folder: Path) -> dict[str, int]:
+    """What was kept of all calls, and what was lost of them: a recorder that keeps nothing is
+    quick."""
+    sessions = [json.loads(path.read_text()) for path in folder.glob("*/*/session.json")]
+    audio = [side for session in sessions for side in session["recording"]["audio"]]
+    lost = [session["recording"]["lost"] for session in sessions]
+    return {
+        "calls": len(sessions),
+        "packets": sum(side["placed"] for side in audio),
+        "lost_packets": sum(one["packets"] for one in lost),
+        "lost_events": sum(one["events"] for one in lost),
+    }
 
 
 async def _held(relay: chains.Server) -> dict[str, Any]:

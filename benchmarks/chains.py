@@ -44,8 +44,11 @@ async def simulator(site: Site) -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def relay(site: Site, upstream: Server) -> AsyncIterator[Server]:
-    """`relay serve` as it is, with the probe around it and no limit on calls a minute."""
+async def relay(
+    site: Site, upstream: Server, recordings: Path | None = None
+) -> AsyncIterator[Server]:
+    """`relay serve` as it is, with the probe around it and no limit on calls a minute. With
+    `recordings` it keeps calls there, audio and all."""
     port, udp_port = free_port(), free_port(socket.SOCK_DGRAM)
     env = {
         "RELAY_HTTP__PORT": str(port),
@@ -57,6 +60,12 @@ async def relay(site: Site, upstream: Server) -> AsyncIterator[Server]:
         "RELAY_POLICY__CALLS_PER_MINUTE": "0",
         "RELAY_POLICY__CALLS_PER_MINUTE_PER_ADDRESS": "0",
     }
+    if recordings is not None:
+        env |= {
+            "RELAY_RECORDING__MODE": "audio",
+            "RELAY_RECORDING__DIRECTORY": str(recordings),
+            "RELAY_STORE__URL": f"sqlite:///{recordings / 'index.db'}",
+        }
     command = python("-m", "benchmarks.probe", str(_probe_file(site.folder)), "serve")
     async with running(
         "relay", command, core=site.relay_core, log_dir=site.folder, env=env

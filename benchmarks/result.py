@@ -1,4 +1,4 @@
-"""From what was measured to the figures of issue 2, and to the JSON."""
+"""From what was measured to the figures, and to the JSON."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def figures_of(found: Measurements, plan: Plan) -> list[Figure]:
     return [
         *_cpu(found, plan),
         *_round_trip(found, plan),
+        *_recording(found, plan),
         *_loss(found),
         *_setup(found),
         *_memory(found, plan),
@@ -47,6 +48,7 @@ def to_json(found: Measurements) -> dict[str, Any]:
         "empty": {name: asdict(footprint) for name, footprint in found.empty.items()},
         "posts": found.posts,
         "churn": found.churn,
+        "recorded": found.recorded,
         "failures": found.failures,
     }
 
@@ -100,6 +102,36 @@ def _added(
         return Figure(name, "ms", None, target, _why(found, "relay"))
     a, b = getattr(through, percentile), getattr(without, percentile)
     return Figure(name, "ms", a - b, target, f"{a:.3f} ms through it, {b:.3f} ms without it")
+
+
+def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
+    """What keeping calls costs, against the better of two readings without it."""
+    calls = plan.most.calls
+    on = found.readings.get("recording on")
+    off = [found.readings.get(f"recording off{again}") for again in ("", " again")]
+    without = [reading for reading in off if reading is not None]
+    names = (f"recording: CPU at {calls} calls, more than without", "recording: added to p99")
+    if on is None or not without:
+        for name, target in zip(names, _RECORDING_TARGETS, strict=True):
+            yield Figure(name, "", None, target, _why(found, "recording"))
+        return
+    least = min(reading.cpu_ms_per_call_s for reading in without)
+    told = " and ".join(f"{reading.cpu_ms_per_call_s:.3f}" for reading in without)
+    kept = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in found.recorded.items())
+    note = f"{on.cpu_ms_per_call_s:.3f} ms with it, {told} ms without; {kept}"
+    more = 100 * (on.cpu_ms_per_call_s / least - 1)
+    yield Figure(names[0], "%", more, _RECORDING_TARGETS[0], note)
+    p99s = [reading.load.round_trip_ms.p99 for reading in without if reading.load.round_trip_ms]
+    if on.load.round_trip_ms is None or not p99s:
+        yield Figure(names[1], "ms", None, _RECORDING_TARGETS[1], "no marked packets came back")
+        return
+    told = " and ".join(f"{p99:.3f}" for p99 in p99s)
+    note = f"p99 of the round trip {on.load.round_trip_ms.p99:.3f} ms with it, {told} ms without"
+    more = on.load.round_trip_ms.p99 - min(p99s)
+    yield Figure(names[1], "ms", more, _RECORDING_TARGETS[1], note)
+
+
+_RECORDING_TARGETS = (figures.RECORDING_CPU_PERCENT, figures.RECORDING_P99_MS)
 
 
 def _loss(found: Measurements) -> Iterator[Figure]:
