@@ -30,6 +30,7 @@ from relay.policy.iceservers import IceServerList
 from relay.rtc import CertificateStore, Sockets
 from relay.session.calls import Calls
 from relay.session.listeners import Listeners as CallListeners
+from relay.session.meters import Meters
 from relay.settings import HttpSettings, Settings
 from relay.telemetry.metrics import Metrics
 from relay.upstream.openai import OpenAIUpstream
@@ -113,6 +114,7 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
         metrics.watch(calls)
         await stack.enter_async_context(observed.sampling(calls))
         listeners = CallListeners(calls, sockets, certificates)
+        meters = Meters(calls)
         admission = admission_for(settings, calls.live_count)
         application = web_application(
             settings,
@@ -129,6 +131,7 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
                 observed.observer,
                 observed.store,
                 listeners,
+                meters,
                 drain=admission.drain,
                 is_draining=lambda: admission.draining,
             ),
@@ -137,6 +140,7 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
         port = await _listen(stack, application, prepared)
         stack.push_async_callback(calls.close)
         stack.push_async_callback(listeners.close_all)
+        stack.push_async_callback(meters.close)
         stack.callback(admission.drain)  # the first step down, for the stack is undone from its top
         url = settings.http.public_url or _url(settings.http, port)
         log.info("server.started", url=url, **_start_facts(settings, sockets, turn))

@@ -95,6 +95,10 @@ class Calls:
             raise NotFound("There is no such live call.")
         return call
 
+    def up(self) -> list[Call]:
+        """All calls with an answer and no end."""
+        return [call for call in self._calls.values() if call.is_up]
+
     async def hang_up(self, call: Call, by: HungUpBy) -> None:
         """Returns when both legs are down and the upstream knows. A call that is over is fine."""
         call.hang_up(by)

@@ -21,6 +21,7 @@ from relay.core.pricing import PriceTable
 from relay.rtc import CertificateStore, IceOptions, Sockets
 from relay.session.calls import Calls
 from relay.session.listeners import Listeners
+from relay.session.meters import Meters
 from relay.session.model import SessionOptions
 from relay.settings import Settings
 from relay.taps.observer import Observer
@@ -159,6 +160,7 @@ async def serve() -> AsyncIterator[Serve]:
                     Observer(Reader(PriceTable(()))),
                     None,
                     Listeners(calls, sockets, certificates),
+                    Meters(calls),
                     drain=admission.drain,
                     is_draining=lambda: admission.draining,
                 ),
