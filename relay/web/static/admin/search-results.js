@@ -24,7 +24,7 @@ export function resultRow(session, onDelete) {
   const remove = h("button", { type: "button", class: "quiet icon danger", "aria-label": `Delete ${id}`, title: "Delete" }, icon("delete"));
   const row = h(
     "li",
-    { class: "sheet result", "data-id": id },
+    { class: "result", "data-id": id },
     h("time", { class: "began", datetime: at, title: EXACT.format(new Date(at)) }, TIME.format(new Date(at))),
     h("div", { class: "what" },
       h("a", { href: address(id), class: "id", title: id }, id),

@@ -56,8 +56,10 @@ class SearchView {
       "form",
       { class: "sheet filters", role: "search", onsubmit: (event) => this.#submit(event), oninput: (event) => this.#onInput(event), onkeydown: (event) => this.#onKey(event) },
       h("div", { class: "search" }, icon("search"), h("label", { class: "unseen", for: "search" }, "Search transcripts"), q, h("kbd", { "aria-hidden": "true" }, "/")),
-      h("div", { class: "narrow" },
-        labelled("From", since), labelled("To", until), labelled("Outcome", outcome), labelled("Model", model), labelled("Key", key), clear),
+      h("details", { class: "narrow", open: isWide() || [since, until, outcome, model, key].some(({ value }) => value) },
+        h("summary", null, "Filters"),
+        h("div", { class: "fields" },
+          labelled("From", since), labelled("To", until), labelled("Outcome", outcome), labelled("Model", model), labelled("Key", key), clear)),
     );
   }
 
@@ -149,7 +151,7 @@ class SearchView {
       const day = dayOf(session.started_at);
       if (day !== this.#day) {
         this.#day = day;
-        this.#results.append(h("h2", { class: "day" }, day), h("ol", { class: "calls", "aria-label": day }));
+        this.#results.append(h("h2", { class: "day" }, day), h("ol", { class: "calls sheet", "aria-label": day }));
       }
       const row = resultRow(session, (from) => this.#delete(session, from));
       this.#results.lastElementChild?.append(row);
@@ -216,6 +218,11 @@ function fields(params) {
   };
   for (const name of FIELDS) made[name].value = params[name] ?? "";
   return made;
+}
+
+/** Whether there is room for the filters beside each other; elsewhere they are folded away. */
+function isWide() {
+  return matchMedia("(min-width: 721px)").matches;
 }
 
 /** @param {string} text @param {HTMLElement} field */

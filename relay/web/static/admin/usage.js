@@ -101,7 +101,7 @@ class UsageView {
     }
     const found = groups(rows, this.#by);
     this.#found.append(h("div", { class: "charts" }, METRICS.map((metric) => this.#chart(metric, rows, found, days))));
-    this.#found.append(table(rows, found, GROUPINGS[this.#by]));
+    this.#found.append(...table(rows, found, GROUPINGS[this.#by]));
   }
 
   /** A card with the sum, and the days below. */
