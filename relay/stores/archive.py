@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -38,6 +40,7 @@ SCHEMES: Final = ("s3", "gs", "az", "file")
 PART_BYTES: Final = 8 * 1024 * 1024
 _PARALLEL_PARTS: Final = 2
 _READ_BYTES: Final = 1024 * 1024
+_LOOK_BYTES: Final = 128 * 1024
 _MAX_ERROR_CHARS: Final = 240
 _REFUSED: Final = re.compile(r"status code: 40[13]\b|<Code>NoSuchBucket</Code>")
 _CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
@@ -199,6 +202,12 @@ class Archive:
                 return
             yield bytes(data)
 
+    def open(self, key: str, size: int) -> BinaryIO:
+        """An object as a file that can be read anywhere. For a thread: each read waits."""
+        if self._store is None:
+            self._store = _open(self._options)
+        return io.BufferedReader(_ObjectFile(self._store, key, size), _LOOK_BYTES)
+
     async def get(
         self, key: str, max_bytes: int, *, timeout_s: float = LIST_TIMEOUT_S
     ) -> bytes | None:
@@ -243,6 +252,40 @@ class Archive:
         except BaseError as error:
             kind = ArchiveRefused if _is_refusal(error) else ArchiveUnavailable
             raise kind(_line(what, error)) from error
+
+
+class _ObjectFile(io.RawIOBase):
+    """An object, read by ranges."""
+
+    def __init__(self, store: ObjectStore, key: str, size: int) -> None:
+        super().__init__()
+        self._store = store
+        self._key = key
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), self._size - self._at)
+        if length <= 0:
+            return 0
+        try:
+            data = obstore.get_range(self._store, self._key, start=self._at, length=length)
+        except BaseError as error:
+            raise ArchiveUnavailable(_line("get", error)) from error
+        buffer[:length] = data
+        self._at += length
+        return length
 
 
 def _open(options: ArchiveOptions) -> ObjectStore:

@@ -12,12 +12,12 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from relay.core import eventline, hashchain
 from relay.core.eventline import Glance, MalformedLine
 from relay.core.ids import Direction
+from relay.stores.kept import KeptFile
 
 MAX_LIMIT: Final = 500
 MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -54,13 +54,13 @@ class EventPage:
     next: int | None
 
 
-def event_page(path: Path, query: EventQuery, *, search_s: float = SEARCH_S) -> EventPage:
+def event_page(source: KeptFile, query: EventQuery, *, search_s: float = SEARCH_S) -> EventPage:
     """Reads a page. For a thread, and it lets go of the interpreter every half a millisecond, so
-    that calls do not wait. Raises OSError."""
+    that calls do not wait. Raises OSError, and of a file at the target ArchiveUnavailable."""
     matches = _Matches(query)
     events: list[bytes] = []
     size, sequence, until_s = 0, query.after, time.monotonic() + search_s
-    for line in _lines(path, query.after):
+    for line in _lines(source, query.after):
         if query.last is not None and line.sequence > query.last:
             break
         is_full = len(events) >= query.limit or size >= MAX_PAGE_BYTES
@@ -123,10 +123,10 @@ def _rendered(line: Glance) -> bytes:
 # --- where lines are ---
 
 
-def _lines(path: Path, after: int) -> Iterator[Glance]:
+def _lines(source: KeptFile, after: int) -> Iterator[Glance]:
     """Those behind number `after`, up to one that is cut off or no line."""
     portion_ends_s = time.monotonic() + _PORTION_S
-    with path.open("rb") as file:
+    with source.open("rb") as file:
         _seek(file, after)
         for raw in file:
             members = hashchain.members_of(raw[:-1]) if raw.endswith(b"\n") else None

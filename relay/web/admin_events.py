@@ -11,13 +11,15 @@ from typing import Any, Final, cast, get_args
 
 from aiohttp import hdrs, web
 
-from relay.core.errors import InvalidRequest, NotFound, RateLimited
+from relay.core.errors import InvalidRequest, RateLimited
 from relay.core.ids import Direction
 from relay.stores.eventpage import MAX_LIMIT, EventPage, EventQuery, event_page
+from relay.stores.folders import EVENTS
 from relay.taps.live import Gap, LiveEvent
 from relay.taps.observer import Watched
-from relay.web.admin_files import EVENT_STREAM, send_file
+from relay.web.admin_files import EVENT_STREAM, headers_of, tell_export
 from relay.web.admin_gate import AdminGate
+from relay.web.keptfile import send_kept
 from relay.web.operator import Operator
 
 HEARTBEAT_S: Final = 15.0
@@ -44,29 +46,23 @@ class EventRoutes:
         session_id = request.match_info["session_id"]
         watched = self._operator.watched(session_id)
         if "limit" in request.query:
-            return await self._page(_query_of(request), await self._kept(session_id, watched))
+            return _page(await self._operator.events(session_id, _query_of(request)))
         if watched is not None:
             return await _stream(request, watched)
-        folder = await self._operator.folder(session_id)
+        kept = await self._operator.find(session_id)
         if EVENT_STREAM in request.headers.get(hdrs.ACCEPT, ""):
             return web.Response(status=204)  # an EventSource that comes again asks no more
-        return await send_file(request, self._gate, folder, folder.events, "application/jsonl")
+        file = await self._operator.file(kept, EVENTS)
+        tell_export(self._gate, request, session_id, EVENTS)
+        return await send_kept(request, file, headers_of(session_id, EVENTS, "application/jsonl"))
 
-    async def _kept(self, session_id: str, watched: Watched | None) -> Path:
-        if watched is not None and watched.recorded is not None:
-            return watched.recorded.folder.events
-        return (await self._operator.folder(session_id)).events
 
-    async def _page(self, query: EventQuery, path: Path) -> web.Response:
-        try:
-            page = await asyncio.to_thread(event_page, path, query)
-        except FileNotFoundError:
-            raise NotFound("This session has no events.") from None
-        told = b'{"events":[%b],"next":%b}' % (
-            b",".join(page.events),
-            b"null" if page.next is None else b"%d" % page.next,
-        )
-        return web.Response(body=told, content_type="application/json", charset="utf-8")
+def _page(page: EventPage) -> web.Response:
+    told = b'{"events":[%b],"next":%b}' % (
+        b",".join(page.events),
+        b"null" if page.next is None else b"%d" % page.next,
+    )
+    return web.Response(body=told, content_type="application/json", charset="utf-8")
 
 
 def _query_of(request: web.Request) -> EventQuery:

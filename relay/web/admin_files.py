@@ -14,8 +14,9 @@ from aiohttp import hdrs, web
 from relay.core.captions import plain_text, webvtt
 from relay.core.errors import InvalidRequest, NotFound
 from relay.core.transcript import Transcript
-from relay.stores.folders import AUDIO_FILES, Folder
+from relay.stores.folders import AUDIO_FILES
 from relay.web.admin_gate import AdminGate
+from relay.web.keptfile import send_kept
 from relay.web.operator import Operator
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -78,44 +79,44 @@ class FileRoutes:
         name = request.match_info["side"]
         if name not in AUDIO_FILES:
             raise NotFound("The sides are client, upstream and mix.")
-        folder = await self._operator.folder(request.match_info["session_id"])
-        paths = await asyncio.to_thread(folder.audio, name)
-        codec = request.query.get("codec")
-        if codec is not None:
-            if codec not in ("opus", "pcmu", "pcma"):
-                raise InvalidRequest("codec is opus, pcmu or pcma.", param="codec")
-            suffix = ".ogg" if codec == "opus" else f".{codec}.wav"
-            paths = tuple(path for path in paths if path.name.endswith(suffix))
-        if not paths:
+        session_id = request.match_info["session_id"]
+        kept = await self._operator.find(session_id)
+        names = _of_codec(await kept.audio(name), request.query.get("codec"))
+        if not names:
             raise NotFound("This session has no such audio.")
-        return await send_file(request, self._gate, folder, paths[0], _AUDIO_TYPES[paths[0].suffix])
+        file = await self._operator.file(kept, names[0])
+        if _is_beginning(request):
+            tell_export(self._gate, request, session_id, names[0])
+        kind = _AUDIO_TYPES[Path(names[0]).suffix]
+        return await send_kept(request, file, headers_of(session_id, names[0], kind))
 
 
-async def send_file(
-    request: web.Request, gate: AdminGate, folder: Folder, path: Path, content_type: str
-) -> web.StreamResponse:
-    """One of a folder's files, or a range of it. Raises NotFound."""
-    if not await asyncio.to_thread(_is_plain, path):
-        raise NotFound("This session has no such file.")
-    if "Range" not in request.headers or request.headers["Range"].startswith("bytes=0-"):
-        tell_export(gate, request, folder.id, path.name)
-    return web.FileResponse(
-        path,
-        headers={
-            "Content-Type": content_type,
-            "Content-Disposition": f'inline; filename="{folder.id}.{path.name}"',
-            "Cache-Control": "no-store",
-        },
-    )
+def _of_codec(names: tuple[str, ...], codec: str | None) -> tuple[str, ...]:
+    if codec is None:
+        return names
+    if codec not in ("opus", "pcmu", "pcma"):
+        raise InvalidRequest("codec is opus, pcmu or pcma.", param="codec")
+    suffix = ".ogg" if codec == "opus" else f".{codec}.wav"
+    return tuple(name for name in names if name.endswith(suffix))
+
+
+def _is_beginning(request: web.Request) -> bool:
+    """A player that goes on, or jumps, is told of once."""
+    return request.headers.get(hdrs.RANGE, "bytes=0-").startswith("bytes=0-")
+
+
+def headers_of(session_id: str, name: str, content_type: str) -> dict[str, str]:
+    """Of a file of a session's."""
+    return {
+        "Content-Type": content_type,
+        "Content-Disposition": f'inline; filename="{session_id}.{name}"',
+        "Cache-Control": "no-store",
+    }
 
 
 def tell_export(gate: AdminGate, request: web.Request, session_id: str, what: str) -> None:
     """The audit line of what leaves."""
     log.info("admin.exported", session_id=session_id, by=gate.who(request), what=what)
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
 
 
 def _json_text(transcript: Transcript) -> str:

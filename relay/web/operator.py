@@ -19,8 +19,9 @@ from relay.session.model import CallSnapshot
 from relay.stores.archive import ArchiveUnavailable
 from relay.stores.database import IndexUnavailable, NotStorable
 from relay.stores.delete import Deletion, StillLive
-from relay.stores.folders import AUDIO_FILES, Folder
-from relay.stores.kept import Kept, KeptElsewhere, KeptFile, OutOfReach
+from relay.stores.eventpage import EventPage, EventQuery, event_page
+from relay.stores.folders import AUDIO_FILES, EVENTS
+from relay.stores.kept import READ_TIMEOUT_S, Kept, KeptElsewhere, KeptFile, OutOfReach
 from relay.stores.locks import FolderInUse
 from relay.stores.query import Page, Query
 from relay.stores.store import Store
@@ -113,16 +114,6 @@ class Operator:
             raise NotFound("There is no such session.")
         return found
 
-    async def folder(self, session_id: str) -> Folder:
-        """Where a session is kept here, complete if its call is over. Raises NotFound."""
-        await self.observer.completed(session_id)
-        found = None
-        if self.store is not None:
-            found = await asyncio.to_thread(self.store.folders.find, session_id)
-        if found is None:
-            raise NotFound("There is no such session.")
-        return found
-
     async def session(self, session_id: str) -> dict[str, Any]:
         """`session.json`. One that says it is live, and is not, is of a process that died. Raises
         what `find` raises, and NotFound where there is none that can be read."""
@@ -148,6 +139,23 @@ class Operator:
             return await asyncio.to_thread(Transcript.from_json, found)
         except MalformedTranscript:
             raise NotFound("This session has no transcript.") from None
+
+    async def events(self, session_id: str, query: EventQuery) -> EventPage:
+        """A page of its events, of a live call as far as they are written. Raises what `find`
+        raises."""
+        watched = self.observer.find(session_id)
+        if watched is not None and watched.recorded is not None:
+            file: KeptFile = watched.recorded.folder.events
+        else:
+            file = await self.file(await self.find(session_id), EVENTS)
+        with told_by_the_store():
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    return await asyncio.to_thread(event_page, file, query)
+            except FileNotFoundError:
+                raise NotFound("This session has no events.") from None
+            except TimeoutError:
+                raise ArchiveUnavailable(f"no answer in {READ_TIMEOUT_S:.0f} s") from None
 
     async def file(self, kept: Kept, name: str) -> KeptFile:
         """One of a session's files. Raises NotFound, StoreUnavailable."""
