@@ -70,7 +70,7 @@ class Observation:
         while True:
             await asyncio.sleep(SAMPLE_INTERVAL_S)
             for snapshot in calls:
-                self.observer.sample(snapshot.id, _samples(snapshot))
+                self.observer.sample(snapshot.id, _samples(snapshot), snapshot.added_latency_ms)
 
 
 @asynccontextmanager

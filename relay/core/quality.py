@@ -165,13 +165,27 @@ class Histogram:
     def __init__(self, bounds: tuple[float, ...] = LATENCY_BOUNDS_MS) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
         self.max = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
         """Quick enough for each packet."""
         self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
         if value > self.max:
             self.max = value
+
+    def merge(self, other: Histogram) -> None:
+        """Adds all values of another with the same bounds."""
+        self.counts = [own + more for own, more in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+        self.max = max(self.max, other.max)
+
+    def copy(self) -> Histogram:
+        """As it is now."""
+        copied = Histogram(self.bounds)
+        copied.merge(self)
+        return copied
 
     @property
     def count(self) -> int:
@@ -189,6 +203,12 @@ class Histogram:
         return self.max
 
     def to_json(self) -> dict[str, Any]:
+        buckets = zip((*self.bounds, "inf"), self.counts, strict=True)
+        told = self.summary()
+        return {**told, "buckets": {str(bound): n for bound, n in buckets}} if self.count else told
+
+    def summary(self) -> dict[str, Any]:
+        """`to_json` without the buckets."""
         if not self.count:
             return {"count": 0}
         return {
@@ -196,9 +216,6 @@ class Histogram:
             "p50": round(self.quantile(0.5), 3),
             "p99": round(self.quantile(0.99), 3),
             "max": round(self.max, 3),
-            "buckets": {
-                str(bound): n for bound, n in zip((*self.bounds, "inf"), self.counts, strict=True)
-            },
         }
 
     def _buckets(self) -> Iterable[tuple[float, float]]:
@@ -214,7 +231,7 @@ class Quality:
         default_factory=lambda: {"client": LegQuality(), "upstream": LegQuality()}
     )
     added_latency_ms: Histogram = field(default_factory=Histogram)
-    """What the relay itself adds to a packet's way."""
+    """What the relay itself adds to a packet's way, as of the last sample."""
 
     def to_json(self) -> dict[str, Any]:
         """`session.json`'s `quality`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from relay.core.ids import Direction
+from relay.core.quality import Histogram
 from relay.rtc.buffer import (
     DATA,
     LENGTH,
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 MAX_PACKETS_PER_S = 4000
 """Of one direction of a call: several times what audio and video have, and no flood."""
 
+TIMED_EVERY = 64
+"""Of so many packets of a direction, one is timed."""
+
 PacketTap = Callable[[Direction, bool, bytes], None]
 """(direction, is_rtcp, the decrypted packet). Must return at once; one that raises is taken off."""
 
@@ -49,14 +53,18 @@ class Forwarder:
         "_taps",
         "_target",
         "_target_ice",
+        "_timed_ms",
     )
 
-    def __init__(self, source: PacketPort, target: PacketPort, direction: Direction) -> None:
+    def __init__(
+        self, source: PacketPort, target: PacketPort, direction: Direction, timed_ms: Histogram
+    ) -> None:
         self._source = source
         self._target = target
         self._target_ice = target.ice
         self._inbound_rtp = source.inbound.receive_rtp
         self._direction: Direction = direction
+        self._timed_ms = timed_ms
         self._taps: tuple[PacketTap, ...] = ()
         self._budget = 0
         self._budget_until = 0.0
@@ -73,6 +81,8 @@ class Forwarder:
         if self._budget < 0 and not self._renew_budget():
             source.drops["rate_limited"] += 1
             return
+        if not self._budget & 63:  # TIMED_EVERY less one: what is looked at anyway, and no counter
+            source.ice.receive_rtp = self._receive_timed
         LENGTH[0] = size
         if 192 <= DATA[1] <= 223:  # RFC 5761 §4
             self._receive_rtcp(rx, tx)
@@ -97,6 +107,15 @@ class Forwarder:
             return
         target.sent_packets += 1
         target.sent_bytes += length
+
+    def _receive_timed(self, size: int) -> None:
+        """Stands in `receive`'s place for one packet, so that the others do not pay for it."""
+        self._source.ice.receive_rtp = self.receive
+        target = self._target
+        sent, began = target.sent_packets, monotonic()
+        self.receive(size)
+        if target.sent_packets > sent:
+            self._timed_ms.add((monotonic() - began) * 1000)
 
     def _receive_rtcp(self, rx: Any, tx: Any) -> None:
         source, target = self._source, self._target
@@ -156,11 +175,17 @@ class Forwarder:
 
 
 class Translator:
-    """Both directions of a call. It lives as long as its legs and needs no closing."""
+    """Both directions of a call. It lives as long as its legs and needs no closing.
+
+    `added_latency_ms` has one packet in TIMED_EVERY of each direction: from when it was read off
+    its socket until it was handed to the other leg's, what taps took included. What it waited in
+    the socket's queue before is not in it: the event loop's lag tells of that.
+    """
 
     def __init__(self, client: PacketPort, upstream: PacketPort) -> None:
-        self.up = Forwarder(client, upstream, "up")
-        self.down = Forwarder(upstream, client, "down")
+        self.added_latency_ms = Histogram()
+        self.up = Forwarder(client, upstream, "up", self.added_latency_ms)
+        self.down = Forwarder(upstream, client, "down", self.added_latency_ms)
 
     def add_tap(self, tap: PacketTap) -> None:
         """From the next packet on, both ways; in the order they were added."""

@@ -37,6 +37,7 @@ from relay.core.lifecycle import (
     TellClient,
     TimePassed,
 )
+from relay.core.quality import Histogram
 from relay.core.sdp import Codec, Sctp, Transport
 from relay.rtc import (
     CertificateStore,
@@ -193,7 +194,11 @@ class Call:
             upstream=stats.get("upstream"),
             up=replace(up),
             down=replace(down),
+            added_latency_ms=self._timed_ms(),
         )
+
+    def _timed_ms(self) -> Histogram:
+        return Histogram() if self._translator is None else self._translator.added_latency_ms.copy()
 
     # -- its life
 

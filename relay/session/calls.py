@@ -16,6 +16,7 @@ from relay.core.errors import InvalidRequest, NotFound, Overloaded
 from relay.core.ids import CallId, Direction, LegName
 from relay.core.lifecycle import HungUpBy
 from relay.core.principal import Principal
+from relay.core.quality import Histogram
 from relay.rtc import CertificateStore, Sockets
 from relay.session.call import Call, Resources
 from relay.session.model import CallObserver, CallRequest, CallSnapshot, SessionOptions
@@ -56,6 +57,7 @@ class Calls:
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
         self._packets: PacketTotals = Counter()
         self._drops: Counter[str] = Counter()
+        self._added_latency_ms = Histogram()
         self._draining = False
 
     async def create(self, request: CallRequest) -> Call:
@@ -150,6 +152,13 @@ class Calls:
             totals += _drops_of(snapshot)
         return totals
 
+    def added_latency_totals_ms(self) -> Histogram:
+        """Of the packets that were timed, in all calls ever."""
+        totals = self._added_latency_ms.copy()
+        for snapshot in self:
+            totals.merge(snapshot.added_latency_ms)
+        return totals
+
     # -- their ends
 
     def _admit(self) -> None:
@@ -165,6 +174,7 @@ class Calls:
         snapshot = call.snapshot()
         self._packets += _packets_of(snapshot)
         self._drops += _drops_of(snapshot)
+        self._added_latency_ms.merge(snapshot.added_latency_ms)
         if self._observer is not None and snapshot.end is not None:
             self._observer.call_ended(snapshot.end.outcome)
 

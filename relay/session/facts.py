@@ -29,6 +29,7 @@ def facts(call: CallSnapshot) -> dict[str, Any]:
         "upstream": _leg(call.upstream, call.leg_reasons.get("upstream")),
         "messages": {"up": _messages(call.up), "down": _messages(call.down)},
         "drops": dict(drops),
+        "added_latency_ms": call.added_latency_ms.summary(),
     }
     return _known(found)
 

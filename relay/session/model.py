@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from relay.core.ids import CallId, LegName
 from relay.core.lifecycle import End, State, Timeouts
 from relay.core.principal import Principal
+from relay.core.quality import Histogram
 from relay.rtc import LegStats
 
 
@@ -118,7 +119,7 @@ class CallSnapshot:
 
     `upstream_status` is the HTTP status of a refusal, `leg_reasons` what the legs said of their
     last state, `restarts` how often the client restarted ICE; `client` and `upstream` are None
-    where no leg was made.
+    where no leg was made. `added_latency_ms` is a copy of the translator's.
     """
 
     id: CallId
@@ -136,6 +137,7 @@ class CallSnapshot:
     upstream: LegStats | None
     up: MessageCounts
     down: MessageCounts
+    added_latency_ms: Histogram
 
 
 class CallObserver(Protocol):

@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from relay.core.ids import CallId, Direction, LegName
-from relay.core.quality import LegSample
+from relay.core.quality import Histogram, LegSample
 from relay.stores.folders import Folder
 from relay.taps.facts import CallFacts, EndFacts, PacketTap
 from relay.taps.live import LiveEvents
@@ -112,11 +112,14 @@ class Observer:
         """Whether the call runs, or its folder is still being completed."""
         return CallId(call_id) in self._live or CallId(call_id) in self._completing
 
-    def sample(self, call_id: CallId, legs: Mapping[LegName, LegSample]) -> None:
-        """Takes how a call's legs are at this moment."""
+    def sample(
+        self, call_id: CallId, legs: Mapping[LegName, LegSample], added_latency_ms: Histogram
+    ) -> None:
+        """Takes how a call's legs are at this moment, and what the relay has added until now."""
         watched = self._live.get(call_id)
         if watched is not None:
             watched.read.sample(time.monotonic(), legs)
+            watched.read.quality.added_latency_ms = added_latency_ms
 
     def why_not_ready(self) -> str | None:
         """What of the recorder keeps a call from being recorded as it should."""

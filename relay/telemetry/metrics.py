@@ -11,13 +11,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from itertools import accumulate
 from typing import Final, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from relay.core.ids import Direction, LegName
+from relay.core.quality import Histogram as Buckets
 from relay.core.tokens import MODALITIES, TokenUsage
 
 LAG_INTERVAL_S: Final = 0.25
@@ -38,6 +45,10 @@ class CallsSource(Protocol):
 
     def drop_totals(self) -> Mapping[str, int]:
         """Packets that were not forwarded, by reason."""
+        ...
+
+    def added_latency_totals_ms(self) -> Buckets:
+        """What the relay added to the way of the packets that were timed."""
         ...
 
 
@@ -174,3 +185,15 @@ def _of_calls(source: CallsSource) -> Iterable[Metric]:
     for reason, count in sorted(source.drop_totals().items()):
         dropped.add_metric([reason], count)
     yield dropped
+    yield _forwarding(source.added_latency_totals_ms())
+
+
+def _forwarding(timed_ms: Buckets) -> HistogramMetricFamily:
+    bounds = [*(str(bound / 1000) for bound in timed_ms.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(timed_ms.counts), strict=True))
+    return HistogramMetricFamily(
+        "relay_forward_seconds",
+        "From a packet's being read off its socket until it was sent on; one packet in 64",
+        buckets=buckets,
+        sum_value=timed_ms.total / 1000,
+    )

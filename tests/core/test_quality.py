@@ -171,3 +171,17 @@ def test_quality_as_json_has_summaries_and_columns() -> None:
         "remote_lost": [5, 0],
     }
     assert told["legs"]["client"]["round_trip_ms"] == {"count": 0}
+
+
+def test_histogram_of_two_has_the_values_of_both_and_a_copy_stays_as_it_was() -> None:
+    one, other = Histogram((1.0, 2.0)), Histogram((1.0, 2.0))
+    one.add(0.5)
+    other.add(1.5, times=2)
+    other.add(7.0)
+
+    before = one.copy()
+    one.merge(other)
+
+    assert (one.counts, one.total, one.max) == ([1, 2, 1], 10.5, 7.0)
+    assert (before.counts, before.total, before.max) == ([1, 0, 0], 0.5, 0.5)
+    assert one.summary() == {key: one.to_json()[key] for key in ("count", "p50", "p99", "max")}

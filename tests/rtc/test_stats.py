@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 
+from relay.core.ids import Direction
 from relay.rtc.stats import MAX_STREAMS
+from relay.rtc.translator import TIMED_EVERY
 from tests.rtc.network import Chain, Inbox, Network, until
 from tests.rtc.packets import receiver_report, rtcp, rtp, sender_report
 
@@ -157,3 +160,43 @@ async def test_stats_of_a_leg_that_never_connected_are_empty(network: Network) -
     assert stats.pair_types is None
     assert stats.srtp_profile is None
     assert stats.drops == {}
+
+
+async def test_added_latency_is_timed_of_one_packet_in_64_of_each_direction(chain: Chain) -> None:
+    rounds, legs = 3, (chain.client, chain.upstream)
+    await until(lambda: chain.server.packets.tx is not None)
+    for sent in range(0, rounds * TIMED_EVERY, 16):  # no more than a socket's queue has room for
+        for n in range(sent, sent + 16):
+            chain.browser.send_rtp(rtp(n))
+            chain.server.send_rtp(rtp(n))
+        wanted = sent + 16
+        await until(partial(lambda n: all(leg.stats().packets_sent == n for leg in legs), wanted))
+
+    timed = chain.translator.added_latency_ms
+    assert timed.count == 2 * rounds
+    assert 0 < timed.total < timed.count * timed.max + 1e-9
+
+
+async def test_added_latency_has_the_time_that_taps_take(chain: Chain) -> None:
+    def slow(_direction: Direction, _is_rtcp: bool, _packet: bytes) -> None:
+        until_s = time.monotonic() + 0.002
+        while time.monotonic() < until_s:
+            pass
+
+    chain.translator.add_tap(slow)
+    for n in range(TIMED_EVERY):
+        chain.browser.send_rtp(rtp(n))
+    await until(lambda: chain.upstream.stats().packets_sent == TIMED_EVERY)
+
+    assert chain.translator.added_latency_ms.count == 1
+    assert chain.translator.added_latency_ms.max >= 2
+
+
+async def test_added_latency_of_packets_that_do_not_go_on_is_none(chain: Chain) -> None:
+    chain.upstream.packets.tx = None
+    for n in range(2 * TIMED_EVERY):
+        chain.browser.send_rtp(rtp(n))
+    await until(lambda: chain.client.stats().packets_received == 2 * TIMED_EVERY)
+
+    assert chain.client.drops["not_ready"] == 2 * TIMED_EVERY
+    assert chain.translator.added_latency_ms.count == 0

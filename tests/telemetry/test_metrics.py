@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay.core.ids import Direction, LegName
+from relay.core.quality import Histogram
 from relay.telemetry.metrics import LAG_INTERVAL_S, Metrics
 
 
@@ -22,6 +24,12 @@ class TwoCalls:
 
     def drop_totals(self) -> Mapping[str, int]:
         return {"replayed": 1}
+
+    def added_latency_totals_ms(self) -> Histogram:
+        timed_ms = Histogram()
+        for value in (0.04, 0.3, 0.4, 250.0):
+            timed_ms.add(value)
+        return timed_ms
 
 
 def read(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -45,6 +53,18 @@ def test_metrics_of_calls_are_read_at_the_scrape() -> None:
     assert read(metrics, "relay_packets_total", leg="client", direction="down") == 40
     assert read(metrics, "relay_packets_total", leg="upstream", direction="up") == 49
     assert read(metrics, "relay_packets_dropped_total", reason="replayed") == 1
+
+
+def test_metrics_of_forwarding_are_a_histogram_in_seconds() -> None:
+    metrics = Metrics()
+    metrics.watch(TwoCalls())
+
+    assert read(metrics, "relay_forward_seconds_bucket", le="5e-05") == 1
+    assert read(metrics, "relay_forward_seconds_bucket", le="0.0005") == 3
+    assert read(metrics, "relay_forward_seconds_bucket", le="0.1") == 3
+    assert read(metrics, "relay_forward_seconds_bucket", le="+Inf") == 4
+    assert read(metrics, "relay_forward_seconds_count") == 4
+    assert read(metrics, "relay_forward_seconds_sum") == pytest.approx(0.25074)
 
 
 def test_metrics_of_ends_and_setups_are_counted() -> None:
