@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -164,6 +164,8 @@ class Database:
             if _is_about_data(error):
                 raise NotStorable(_REFUSED) from error
             raise IndexUnavailable(_line(error.orig or error)) from error
+        except StatementError as error:  # it did not even get to the driver
+            raise NotStorable(_REFUSED) from error
 
     # -- how to connect
 

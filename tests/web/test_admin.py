@@ -99,6 +99,24 @@ async def test_live_call_is_shown_with_its_legs_transcript_and_usage(prepared: P
         assert vtt.startswith(b"WEBVTT")
 
 
+async def test_added_latency_is_told_of_the_call_and_in_the_metrics(prepared: Prepared) -> None:
+    async with operating(prepared) as stage:
+        caller = await stage.call()
+        await caller.speak([SILENCE] * 40)
+        shown = await stage.until(
+            f"sessions/{caller.id}", lambda body: body["added_latency_ms"]["count"] > 0
+        )
+        await stage.hang_up(caller)
+        _, session = await stage.admin(f"sessions/{caller.id}")
+        async with stage.http.get("/metrics", headers=BEARER) as response:
+            metrics = await response.text()
+
+    assert shown["state"] == "live"
+    timed = session["added_latency_ms"]
+    assert 0 < timed["p50"] <= timed["max"] < 1000
+    assert f"relay_forward_seconds_count {timed['count']}.0" in metrics
+
+
 async def read_sse(
     stage: OperatorStage,
     call_id: str,
