@@ -12,11 +12,14 @@ from relay.web.assets import STATIC, TYPES, Asset, load_asset, serve
 
 DASHBOARD: Final = STATIC / "admin"
 
+# wavesurfer.js writes this one style sheet into its shadow root (vendor/wavesurfer/README.md).
+_WAVEFORM_STYLE: Final = "'sha256-GDz2FZP0i7VZaDhs1mgc43IRUXU2xajPIjvThHvZvbs='"
+
 _POLICY: Final = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self'",
+        f"style-src 'self' {_WAVEFORM_STYLE}",
         "img-src 'self' data: blob:",
         "font-src 'self'",
         "media-src 'self' blob:",

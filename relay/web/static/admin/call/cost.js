@@ -17,7 +17,7 @@ export class CostView {
   #loaded = false;
   #total = h("div", { class: "totals" });
   #responses = h("div", { class: "figure" });
-  element = h("div", { class: "panel cost" }, this.#total, this.#responses);
+  element = h("div", { class: "panel spending" }, this.#total, this.#responses);
 
   /** @param {any} session @param {(at: number) => void} seek seconds */
   constructor({ id, started_at }, seek) {

@@ -91,8 +91,9 @@ export class Deck {
       this.element.dataset.drawn = String(Boolean(waveform));
     } catch (error) {
       if (this.#gone.signal.aborted) return;
-      this.#hint.textContent = "";
-      this.#fail(error instanceof ApiError && error.status === 404 ? "There is no waveform of this call." : explain(error));
+      const none = error instanceof ApiError && error.status === 404;
+      this.#hint.textContent = none ? "There is no waveform of this call." : "";
+      if (!none) this.#fail(explain(error));
     }
   }
 

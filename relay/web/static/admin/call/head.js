@@ -1,11 +1,12 @@
 /** Whose call it was, when, how it went, and what can be done with it. */
 
 import { del, url } from "../api.js";
-import { clock, count, h, icon, money, say, when } from "../dom.js";
+import { clock, count, h, icon, money, say } from "../dom.js";
 import { listen, play } from "../listen.js";
 import { confirmed, explain, tell } from "../parts.js";
 import { glyph } from "./glyphs.js";
 import { seconds } from "./responses.js";
+import { responsesOf, spreadOf } from "./timings.js";
 
 const STATES = { live: "Live", ended: "Ended", unfinished: "Unfinished" };
 const UPLOADS = { waiting: "It is waiting to be uploaded", refused: "The upload was refused", failed: "The upload has failed" };
@@ -17,7 +18,7 @@ export class HeadView {
   /** @type {import("../listen.js").Listening | null} */ #listening = null;
   #hush = () => {};
   #facts = h("dl", { class: "facts" });
-  #chip = h("span", { class: "chip" });
+  #chip = h("span", { class: "state-chip" });
   #notices = h("div", { class: "notices" });
   #actions = h("div", { class: "actions" });
   #title = h("h1");
@@ -37,7 +38,7 @@ export class HeadView {
   /** @param {any} session */
   show(session) {
     this.#session = session;
-    this.#title.replaceChildren(when(session.started_at));
+    this.#title.replaceChildren(beginning(session.started_at));
     this.#chip.textContent = STATES[session.state] ?? session.state;
     this.#chip.dataset.state = session.state;
     this.#facts.replaceChildren(...factsOf(session).map(([label, value]) => h("div", null, h("dt", null, label), h("dd", { title: typeof value === "string" ? value : null }, value))));
@@ -131,6 +132,15 @@ export class HeadView {
   }
 }
 
+const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+/** @param {string} iso */
+function beginning(iso) {
+  const at = new Date(iso);
+  return h("time", { datetime: iso, title: EXACT.format(at) }, DATE.format(at));
+}
+
 /** @param {HTMLButtonElement} button @param {boolean} on */
 function pressed(button, on) {
   button.setAttribute("aria-pressed", String(on));
@@ -141,14 +151,14 @@ function pressed(button, on) {
 /** @param {any} session @returns {[string, any][]} */
 function factsOf(session) {
   const { usage, responses, end } = session;
-  const latency = responses?.latency_ms;
+  const latency = spreadOf(responsesOf(responses?.timings));
   const tokens = usage?.tokens ? totalOf(usage.tokens) : 0;
   /** @type {[string, any][]} */
   const facts = [
     ["Length", session.duration_s == null ? "–" : clock(session.duration_s * 1000)],
     ["Cost", usage ? `${usage.approximate ? "≈ " : ""}${money(usage.cost_usd)}` : "–"],
     ["Tokens", count(tokens)],
-    ["Answered within", latency?.count ? `${seconds(latency.p50)} (95 %: ${seconds(latency.p95)})` : "–"],
+    ["Answered within", latency.count ? `${seconds(latency.p50)} (95 %: ${seconds(latency.p95)})` : "–"],
     ["Model", session.model ?? "–"],
     ["Owner", session.owner || "–"],
   ];

@@ -1,7 +1,7 @@
 /** How long each answer took, and where the time went; the slow ones stand out. */
 
-import { clock, h } from "../dom.js";
-import { setupOf } from "./timings.js";
+import { clock, h, plural } from "../dom.js";
+import { setupOf, spreadOf } from "./timings.js";
 
 const TRIGGERS = { speech: "speech", request: "asked for", server: "by itself" };
 const LONGEST_MS = 15_000; // of a bar: the axis ends there
@@ -28,10 +28,10 @@ export class ResponsesView {
   /** @param {Response[]} responses @param {any} session */
   show(responses, session) {
     this.#responses = responses;
-    const latency = session.responses?.latency_ms ?? { count: 0 };
+    const latency = spreadOf(responses);
     const slow = responses.filter((response) => response.slow).length;
     this.#summary.textContent = latency.count
-      ? `${latency.count} answered: half within ${seconds(latency.p50)}, 95 % within ${seconds(latency.p95)}${slow ? `, ${slow} slow` : ", none slow"}`
+      ? `${plural(latency.count, "answer")}: half within ${seconds(latency.p50)}, 95 % within ${seconds(latency.p95)}${slow ? `, ${slow} slow` : ", none slow"}`
       : responses.length ? "No answer was heard." : "There was no response.";
     this.#table.hidden = responses.length === 0;
     this.#sort.hidden = responses.length < 2;

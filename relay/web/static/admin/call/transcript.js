@@ -17,7 +17,7 @@ export class TranscriptView {
   #following = true;
   #live = false;
   #ours = 0; // until when scrolling is the page's own
-  #list = h("ol", { class: "turns", tabindex: "0", "aria-label": "Transcript" });
+  #list = h("ol", { class: "spoken", tabindex: "0", "aria-label": "Transcript" });
   #follow = h("button", { type: "button", class: "quiet follow", "aria-pressed": "true", onclick: () => this.#setFollowing(!this.#following) }, "Follow");
   #hint = h("p", { class: "hint" });
   element = h("section", { class: "sheet transcript", "aria-label": "Transcript" },
@@ -77,7 +77,7 @@ export class TranscriptView {
     const item = h("li", { class: `turn ${row.side}${row.struck ? " struck" : ""}`, dataset: { id: row.id } },
       time,
       h("div", { class: "words" },
-        h("p", { class: "who" }, h("b", null, row.who), row.note && h("span", { class: "hint" }, row.note)),
+        h("p", { class: "by" }, h("b", null, row.who), row.note && h("span", { class: "hint" }, row.note)),
         row.segments.length > 1 ? row.segments.map(segmentOf) : sayingOf(row),
         row.tool && toolOf(row.tool)));
     item.addEventListener("click", (event) => {
@@ -130,13 +130,13 @@ export class TranscriptView {
 
 /** @param {Row} row */
 function sayingOf({ said, unheard, live }) {
-  if (!said && !unheard) return live ? h("p", { class: "said" }, "…") : null;
-  return h("p", { class: "said" }, said, unheard && h("s", { title: "generated, but never heard" }, unheard), live && " …");
+  if (!said && !unheard) return live ? h("p", { class: "speech" }, "…") : null;
+  return h("p", { class: "speech" }, said, unheard && h("s", { title: "generated, but never heard" }, unheard), live && " …");
 }
 
 /** @param {any} segment */
 function segmentOf({ speaker, text }) {
-  return h("p", { class: "said" }, h("span", { class: "hint" }, `${speaker}: `), text);
+  return h("p", { class: "speech" }, h("span", { class: "hint" }, `${speaker}: `), text);
 }
 
 /** @param {import("./turns.js").Tool} tool */

@@ -5,7 +5,7 @@ import WaveSurfer from "../vendor/wavesurfer/wavesurfer.js";
 import { peaksOf } from "./peaks.js";
 
 const HEIGHT = 56; // of a lane; the hash of wavesurfer's style in relay/web/dashboard.py is for this number
-const FLAT = 16; // points of a line, until the waveform is there
+const FLAT = 4000; // points of a line, until the waveform is there
 const MOST_PX_PER_S = 200;
 const TRIES = 60;
 
