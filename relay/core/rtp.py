@@ -48,7 +48,10 @@ def header_length(packet: Packet) -> int:
 
 def payload_bounds(packet: Packet) -> tuple[int, int] | None:
     """Where the payload starts and ends, padding left out; None where it is no RTP packet."""
-    start, end = header_length(packet), len(packet)
+    end = len(packet)
+    if end >= FIXED_HEADER_BYTES and packet[0] == 0x80:  # nothing but the fixed header: most
+        return FIXED_HEADER_BYTES, end
+    start = header_length(packet)
     if not start:
         return None
     if packet[0] & 0x20:

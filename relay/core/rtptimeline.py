@@ -92,10 +92,6 @@ class _Clock:
         self.shift = self.latest = shift
         self.second_ends = (arrival // rate + 1) * rate
 
-    def has_news(self, arrival: int, shift: int) -> bool:
-        """Whether `update` would change anything."""
-        return shift < self.latest or arrival >= self.second_ends
-
     def update(self, arrival: int, shift: int) -> None:
         if arrival < self.second_ends:
             self.latest = min(self.latest, shift)
@@ -120,6 +116,8 @@ class _Held(NamedTuple):
     payload: bytes
     clock: _Clock
 
+
+# Both tuples are made for each packet: `tuple.__new__` spares them a call of their own `__new__`.
 
 _sequence_of = attrgetter("sequence")
 
@@ -163,20 +161,10 @@ class Timeline:
     ) -> None:
         """Takes a packet. `sequence` (16 bits), `timestamp` (32 bits) as on the wire; arrivals
         never decrease; `samples` is its duration, positive."""
-        if ssrc != self._ssrc or self._clock is None:
-            if ssrc == self._stale_ssrc and arrival - self._switched_at < self._rate * _STALE_S:
-                self.counts.late += 1
-                return
-            self._switch(arrival, ssrc, sequence, timestamp)
-        # Both are unwrapped to what is nearest to the packet before.
-        number = self._highest + (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
-        if number <= self._released and not self._is_restart(number, sequence):
-            return
-        if number <= self._released:
-            self._switch(arrival, ssrc, sequence, timestamp)
-            number = self._highest
-        ahead = (timestamp - self._timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
-        self._hold_packet(number, self._timestamp + ahead, arrival, samples, payload)
+        if ssrc == self._ssrc and 0 < (ahead := sequence - self._highest & 0xFFFF) < 0x8000:
+            self._append(self._highest + ahead, timestamp, arrival, samples, payload)
+        else:
+            self._push_other(arrival, ssrc, sequence, timestamp, samples, payload)
 
     def pop(self, now: int) -> list[Placed]:
         """What may be written at `now`: all that waited long enough, and what precedes it."""
@@ -206,6 +194,52 @@ class Timeline:
 
     # -- arriving
 
+    def _append(
+        self, number: int, timestamp: int, arrival: int, samples: int, payload: bytes
+    ) -> None:
+        """The newest packet of its stream, as nearly all are."""
+        clock = self._clock
+        assert clock is not None
+        self._highest = number
+        # Unwrapped to what is nearest to the packet before.
+        ahead = (timestamp - self._timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        self._timestamp = timestamp = self._timestamp + ahead
+        shift = arrival - timestamp
+        if shift < clock.shift - self._step:
+            self.counts.restarts += 1
+            clock = self._clock = _Clock(self._rate, arrival, shift)
+        elif shift < clock.latest or arrival >= clock.second_ends:
+            clock.update(arrival, shift)
+        self._held.append(
+            tuple.__new__(_Held, (number, timestamp, arrival, samples, payload, clock))
+        )
+
+    def _push_other(
+        self,
+        arrival: int,
+        ssrc: int,
+        sequence: int,
+        timestamp: int,
+        samples: int,
+        payload: bytes,
+    ) -> None:
+        """A packet that is late, doubled, or of another stream."""
+        if ssrc != self._ssrc or self._clock is None:
+            if ssrc == self._stale_ssrc and arrival - self._switched_at < self._rate * _STALE_S:
+                self.counts.late += 1
+                return
+            self._switch(arrival, ssrc, sequence, timestamp)
+        number = self._highest + (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
+        if number <= self._released:
+            if not self._is_restart(number, sequence):
+                return
+            self._switch(arrival, ssrc, sequence, timestamp)
+            number = self._highest
+        if not self._held or number > self._held[-1].sequence:
+            self._append(number, timestamp, arrival, samples, payload)
+        else:
+            self._insert(number, timestamp, arrival, samples, payload)
+
     def _switch(self, arrival: int, ssrc: int, sequence: int, timestamp: int) -> None:
         """A new stream: nothing of its numbers follows from those before."""
         if self._clock is not None:
@@ -230,28 +264,18 @@ class Timeline:
         self.counts.late += 1
         return False
 
-    def _hold_packet(
+    def _insert(
         self, number: int, timestamp: int, arrival: int, samples: int, payload: bytes
     ) -> None:
-        held, clock = self._held, self._clock
-        assert clock is not None
-        if number > self._highest or not held or number > held[-1].sequence:
-            self._highest = max(number, self._highest)
-            self._timestamp = timestamp
-            shift = arrival - timestamp
-            if shift < clock.shift - self._step:
-                self.counts.restarts += 1
-                clock = self._clock = _Clock(self._rate, arrival, shift)
-            elif clock.has_news(arrival, shift):
-                clock.update(arrival, shift)
-            held.append(_Held(number, timestamp, arrival, samples, payload, clock))
-            return
+        """A packet that comes after its successors."""
+        held = self._held
         at = bisect_left(held, number, key=_sequence_of)
         if held[at].sequence == number:
             self.counts.duplicates += 1
             return
+        ahead = (timestamp - self._timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
         clock = held[at - 1].clock if at else held[0].clock
-        held.insert(at, _Held(number, timestamp, arrival, samples, payload, clock))
+        held.insert(at, _Held(number, self._timestamp + ahead, arrival, samples, payload, clock))
 
     # -- leaving
 
@@ -262,7 +286,7 @@ class Timeline:
         self._late_step(held, count)
         due = held[:count]
         placed = [self._place(packet) for packet in due]
-        mean = sum(len(packet.payload) for packet in due) / count
+        mean = sum([len(packet.payload) for packet in due]) / count
         self._mean_bytes += (mean - self._mean_bytes) / 8 if self._mean_bytes else mean
         self._released = max(self._released, held[count - 1].sequence)
         del held[:count]
@@ -315,7 +339,7 @@ class Timeline:
         self._expected = timestamp + samples
         self._since_trim += 1
         self.position += gap + kept
-        return Placed(gap, payload, samples, kept)
+        return tuple.__new__(Placed, (gap, payload, samples, kept))
 
     def _missing(self, gap: int, error: int) -> int:
         """The gap for one that the timestamps have."""

@@ -25,9 +25,9 @@ from relay.taps.facts import CallFacts, EndFacts, PacketTap
 from relay.taps.recording import Event, Losses, Mode, Recording, Report
 from relay.taps.ring import Budget, PacketRing, Ring
 
-CYCLE_S: Final = 0.2
+CYCLE_S: Final = 0.4
 CALLS_A_PORTION: Final = 2
-"""Some 0.2 ms of work; a portion has a price of its own, the switch to it and back."""
+"""Some 0.4 ms of work; a portion has a price of its own, the switch to it and back."""
 MIN_PAUSE_S: Final = 0.0002
 
 STUCK_S: Final = 5.0
@@ -205,15 +205,12 @@ class Recorder:
         started, live, clean = time.monotonic(), list(self._live), True
         for turn, tap in enumerate(live, start=1):
             clean &= self._serve(tap)
-            if turn % CALLS_A_PORTION == 0:
-                self._pause_until(started + CYCLE_S * turn / (len(live) + 1))
-        self._pause_until(started + CYCLE_S)
+            if turn % CALLS_A_PORTION == 0 and not self._stop.is_set():
+                time.sleep(_pause_s(started + CYCLE_S * turn / (len(live) + 1)))
+        self._stop.wait(_pause_s(started + CYCLE_S))
         if clean and self._failing is not None:
             self._failing = None
             log.warning("recording.resumed", lost=asdict(self.snapshot().lost))
-
-    def _pause_until(self, at_s: float) -> None:
-        self._stop.wait(max(MIN_PAUSE_S, at_s - time.monotonic()))
 
     def _take_begun(self) -> None:
         while self._begun:
@@ -275,3 +272,7 @@ class Recorder:
             self._on_recorded(recorded)
         except Exception:
             log.exception("recording.callback_failed", session_id=recorded.facts.id)
+
+
+def _pause_s(until_s: float) -> float:
+    return max(MIN_PAUSE_S, until_s - time.monotonic())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +29,10 @@ class Track(ABC):
     rate: int
     codec: str
 
-    def __init__(self, path: Path, rate: int) -> None:
+    def __init__(self, path: Path, rate: int, duration: Callable[[bytes], int]) -> None:
+        """`duration` is a payload's, in samples; 0 where it is malformed."""
         self.path = path
+        self._duration = duration
         self.timeline = Timeline(rate)
         self.malformed = 0
         """Packets that no decoder would take."""
@@ -98,10 +101,6 @@ class Track(ABC):
         self._clear()
 
     @abstractmethod
-    def _duration(self, payload: bytes) -> int:
-        """In samples; 0 where it is malformed."""
-
-    @abstractmethod
     def _write(self, placed: Placed) -> None:
         """Adds a gap and a packet to what waits."""
 
@@ -128,7 +127,7 @@ class OpusTrack(Track):
     codec = "opus"
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, self.rate)
+        super().__init__(path, self.rate, opus.samples)
         self._serial = secrets.randbits(32)
         self._sequence = self._kept_sequence = 0
         self._granule = 0
@@ -138,9 +137,6 @@ class OpusTrack(Track):
         self._packets: list[bytes] = []
         self._samples = 0  # of the packets,
         self._segments = 0  # and how much of a page they take
-
-    def _duration(self, payload: bytes) -> int:
-        return opus.samples(payload)
 
     def _write(self, placed: Placed) -> None:
         gap, payload, samples, kept = placed
@@ -219,14 +215,11 @@ class G711Track(Track):
     rate = wav.CLOCK_HZ
 
     def __init__(self, path: Path, law: Law) -> None:
-        super().__init__(path, self.rate)
+        super().__init__(path, self.rate, len)
         self.codec = law
         self._law: Law = law
         self._pending = bytearray()
         self._told = 0  # by the header
-
-    def _duration(self, payload: bytes) -> int:
-        return len(payload)
 
     def _write(self, placed: Placed) -> None:
         self._silence(placed.gap)
