@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,20 +13,16 @@ from aiohttp import web
 from relay.app.errors import CannotStart
 from relay.app.observation import observing, prices_of
 from relay.app.options import (
-    authenticator,
     ice_options,
-    revealed,
     session_options,
-    session_rules,
-    token_mint,
     turn_context,
     upstream_options,
 )
 from relay.app.reach import advertised, reach_problems
+from relay.app.surface import admin_application, admission_for, web_application
 from relay.app.turn import Turn, turn_for
 from relay.core.pricing import PriceTable
-from relay.policy.admission import Admission, Limits
-from relay.policy.iceservers import IceServerList
+from relay.policy.admission import Admission
 from relay.rtc import CertificateStore, Sockets
 from relay.session.calls import Calls
 from relay.session.listeners import Listeners as CallListeners
@@ -34,22 +30,11 @@ from relay.session.meters import Meters
 from relay.settings import HttpSettings, Settings
 from relay.telemetry.metrics import Metrics
 from relay.upstream.openai import OpenAIUpstream
-from relay.web.admin import admin_routes
-from relay.web.admin_gate import AdminGate
-from relay.web.admin_login import LoginRoutes
 from relay.web.assets import Asset
-from relay.web.bodies import BodyLimits
-from relay.web.calls import CallRoutes
-from relay.web.cors import Cors
-from relay.web.dashboard import DashboardRoutes, load_dashboard
-from relay.web.door import Door
-from relay.web.health import HealthRoutes
-from relay.web.iceservers import IceServerRoutes
+from relay.web.dashboard import load_dashboard
 from relay.web.operator import Operator
-from relay.web.pages import PageRoutes, load_assets
-from relay.web.secrets import SecretRoutes
-from relay.web.server import Listener, create_application, listen
-from relay.web.trickle import TrickleRoutes
+from relay.web.pages import load_assets
+from relay.web.server import Listener, listen
 
 log = structlog.get_logger(__name__)
 
@@ -68,10 +53,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that takes calls. `url` is what a person opens."""
+    """A server that takes calls. `url` is what a person opens, `admin_port` the operator's own, if
+    there is one."""
 
     url: str
     port: int
+    admin_port: int | None = None
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -98,118 +85,107 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
     """
     settings = prepared.settings
     async with AsyncExitStack() as stack:
-        sockets = _open_sockets(prepared)
-        stack.callback(sockets.close)
-        turn = await stack.enter_async_context(turn_for(settings, sockets))
-        upstream = OpenAIUpstream(upstream_options(settings))
-        stack.push_async_callback(upstream.close)
-        metrics = Metrics()
-        certificates = CertificateStore()
-        certificates.current()  # made now, so that the first call does not wait for it
-        prices = prepared.prices or PriceTable(())
-        observed = await stack.enter_async_context(observing(settings, prices, metrics))
-        options = session_options(settings)
-        watchers = [observed.observer.watch]
-        calls = Calls(upstream, sockets, certificates, options, metrics, watchers)
-        metrics.watch(calls)
-        await stack.enter_async_context(observed.sampling(calls))
-        listeners = CallListeners(calls, sockets, certificates)
-        meters = Meters(calls)
-        admission = admission_for(settings, calls.live_count)
-        application = web_application(
-            settings,
-            calls=calls,
-            admission=admission,
-            metrics=metrics,
-            servers=turn.servers,
-            assets=prepared.assets,
-            why_not_ready=lambda: (
-                _why_not_ready(admission, sockets, turn) or observed.observer.why_not_ready()
-            ),
-            operator=Operator(
-                calls,
-                observed.observer,
-                observed.store,
-                listeners,
-                meters,
-                drain=admission.drain,
-                is_draining=lambda: admission.draining,
-            ),
-            dashboard=prepared.dashboard,
-        )
-        port = await _listen(stack, application, prepared)
-        stack.push_async_callback(calls.close)
-        stack.push_async_callback(listeners.close_all)
-        stack.push_async_callback(meters.close)
-        stack.callback(admission.drain)  # the first step down, for the stack is undone from its top
+        parts = await _build(stack, prepared)
+        port, admin_port = await _open_doors(stack, parts, prepared)
+        stack.push_async_callback(parts.calls.close)
+        stack.push_async_callback(parts.operator.listeners.close_all)
+        stack.push_async_callback(parts.operator.meters.close)
+        # The first step down, for the stack is undone from its top:
+        stack.callback(parts.admission.drain)
         url = settings.http.public_url or _url(settings.http, port)
-        log.info("server.started", url=url, **_start_facts(settings, sockets, turn))
-        for problem in reach_problems(settings, sockets.candidates):
+        log.info("server.started", url=url, **_start_facts(settings, parts.sockets, parts.turn))
+        for problem in reach_problems(settings, parts.sockets.candidates):
             log.warning("server.out_of_reach", problem=problem)
-        yield Server(url, port)
-        log.info("server.stopping", calls=calls.live_count())
+        yield Server(url, port, admin_port)
+        log.info("server.stopping", calls=parts.calls.live_count())
 
 
-async def _listen(stack: AsyncExitStack, application: web.Application, prepared: Prepared) -> int:
-    http = prepared.settings.http
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What takes calls, behind its doors."""
+
+    sockets: Sockets
+    turn: Turn
+    metrics: Metrics
+    calls: Calls
+    admission: Admission
+    operator: Operator
+
+    def why_not_ready(self) -> str | None:
+        return (
+            _why_not_ready(self.admission, self.sockets, self.turn)
+            or self.operator.observer.why_not_ready()
+        )
+
+
+async def _build(stack: AsyncExitStack, prepared: Prepared) -> _Parts:
+    settings = prepared.settings
+    sockets = _open_sockets(prepared)
+    stack.callback(sockets.close)
+    turn = await stack.enter_async_context(turn_for(settings, sockets))
+    upstream = OpenAIUpstream(upstream_options(settings))
+    stack.push_async_callback(upstream.close)
+    metrics = Metrics()
+    certificates = CertificateStore()
+    certificates.current()  # made now, so that the first call does not wait for it
+    prices = prepared.prices or PriceTable(())
+    observed = await stack.enter_async_context(observing(settings, prices, metrics))
+    options = session_options(settings)
+    watchers = [observed.observer.watch]
+    calls = Calls(upstream, sockets, certificates, options, metrics, watchers)
+    metrics.watch(calls)
+    await stack.enter_async_context(observed.sampling(calls))
+    admission = admission_for(settings, calls.live_count)
+    operator = Operator(
+        calls,
+        observed.observer,
+        observed.store,
+        CallListeners(calls, sockets, certificates),
+        Meters(calls),
+        drain=admission.drain,
+        is_draining=lambda: admission.draining,
+    )
+    return _Parts(sockets, turn, metrics, calls, admission, operator)
+
+
+async def _open_doors(
+    stack: AsyncExitStack, parts: _Parts, prepared: Prepared
+) -> tuple[int, int | None]:
+    """The port of everybody's listener, and of the operator's own, where one is wanted."""
+    http, admin = prepared.settings.http, prepared.settings.admin
+    application = web_application(
+        prepared.settings,
+        calls=parts.calls,
+        admission=parts.admission,
+        metrics=parts.metrics,
+        servers=parts.turn.servers,
+        assets=prepared.assets,
+        why_not_ready=parts.why_not_ready,
+        operator=parts.operator,
+        dashboard=prepared.dashboard,
+    )
+    port = await _listen(stack, application, Listener(http.host, http.port, prepared.tls), "http")
+    if admin.port is None:
+        return port, None
+    application = admin_application(
+        prepared.settings, operator=parts.operator, dashboard=prepared.dashboard
+    )
+    listener = Listener(admin.host or http.host, admin.port, prepared.tls)
+    return port, await _listen(stack, application, listener, "admin")
+
+
+async def _listen(
+    stack: AsyncExitStack, application: web.Application, listener: Listener, section: str
+) -> int:
     try:
-        runner, port = await listen(application, Listener(http.host, http.port, prepared.tls))
+        runner, port = await listen(application, listener)
     except OSError as error:
-        where = f"{http.host} port {http.port}"
         raise CannotStart(
-            f"The server cannot listen on {where}, set http.host or http.port: "
-            f"{error.strerror or error}"
+            f"The server cannot listen on {listener.host} port {listener.port}, "
+            f"set {section}.host or {section}.port: {error.strerror or error}"
         ) from None
     stack.push_async_callback(runner.cleanup)
     return port
-
-
-def web_application(
-    settings: Settings,
-    *,
-    calls: Calls,
-    admission: Admission,
-    metrics: Metrics,
-    servers: IceServerList,
-    assets: Mapping[str, Asset],
-    why_not_ready: Callable[[], str | None],
-    operator: Operator,
-    dashboard: Mapping[str, Asset] | None = None,
-) -> web.Application:
-    """The HTTP surface over `calls`."""
-    mint = token_mint(settings)
-    cors = Cors(settings.http.cors_origins)
-    door = Door(cors, authenticator(settings, mint), admission, settings.http.trusted_proxies)
-    rules = session_rules(settings)
-    limits = BodyLimits(settings.http.max_body_bytes, settings.http.body_timeout_s)
-    token = revealed(settings.admin.token)
-    gate = AdminGate(token, settings.http.trusted_proxies)
-    routes = [
-        *CallRoutes(door, calls, servers, rules, limits).routes(),
-        *TrickleRoutes(door, calls, servers, limits).routes(),
-        *IceServerRoutes(door, servers).routes(),
-        *SecretRoutes(door, mint, rules, limits).routes(),
-        *HealthRoutes(metrics, why_not_ready, token).routes(),
-        *PageRoutes(assets).routes(),
-        *admin_routes(operator, gate, limits),
-        *LoginRoutes(gate, limits, is_secure=_is_secure(settings.http)).routes(),
-        *DashboardRoutes(dashboard or {}).routes(),
-    ]
-    return create_application(routes, cors=cors, metrics=metrics, max_body_bytes=limits.max_bytes)
-
-
-def _is_secure(http: HttpSettings) -> bool:
-    public_url = http.public_url or ""
-    return http.tls_cert is not None or str(public_url).startswith("https:")
-
-
-def admission_for(settings: Settings, live_count: Callable[[], int]) -> Admission:
-    limits = Limits(
-        max_sessions=settings.session.max_sessions,
-        calls_per_minute=settings.policy.calls_per_minute,
-        calls_per_minute_per_address=settings.policy.calls_per_minute_per_address,
-    )
-    return Admission(limits, live_count)
 
 
 # --- what is opened ---

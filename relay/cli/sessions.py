@@ -33,7 +33,7 @@ class Target:
 @click.group()
 @config_option
 @click.option(
-    "--url", metavar="URL", help="The server; default: where http.host and http.port are."
+    "--url", metavar="URL", help="The server; default: where the settings have its operator's side."
 )
 @click.pass_context
 def sessions(context: click.Context, config: Path | None, url: str | None) -> None:
@@ -137,10 +137,13 @@ async def _reason(response: aiohttp.ClientResponse) -> str:
 
 
 def _own_url(settings: Settings) -> str:
-    http = settings.http
-    host = "127.0.0.1" if http.host in ("", "0.0.0.0", "::") else http.host  # noqa: S104
+    http, admin = settings.http, settings.admin
+    host = http.host if admin.host is None else admin.host
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104
+        host = "127.0.0.1"
     scheme = "http" if http.tls_cert is None else "https"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{http.port}"
+    port = http.port if admin.port is None else admin.port
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 # --- showing ---

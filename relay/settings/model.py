@@ -76,12 +76,17 @@ class HttpSettings(Section):
     @property
     def is_loopback(self) -> bool:
         """Whether nobody but this machine can reach the listener."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name to listen on is this machine's alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class AdminSettings(Section):
@@ -90,8 +95,23 @@ class AdminSettings(Section):
     token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
         default=None,
         description="Bearer token of the operator, 16 characters or more. Needed when `http.host` "
-        "is not loopback. Once set, `/metrics` asks for it.",
+        "or `admin.host` is not loopback. Once set, `/metrics` asks for it.",
     )
+    host: str | None = Field(
+        default=None,
+        description="Address of a listener for `/admin` alone, with `admin.port`; default: that "
+        "of `http.host`.",
+    )
+    port: Port | None = Field(
+        default=None,
+        description="Its TCP port; unset = `/admin` is served where everything is.",
+    )
+
+    @model_validator(mode="after")
+    def _host_has_a_port(self) -> Self:
+        if self.host is not None and self.port is None:
+            raise ValueError("admin.host goes with admin.port; set both or neither")
+        return self
 
 
 class UpstreamSettings(Section):
@@ -352,7 +372,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _public_address_is_guarded(self) -> Self:
+        admin_host = self.admin.host or self.http.host
         if self.http.is_loopback:
+            if self.admin.token is None and not is_loopback(admin_host):
+                raise ValueError("admin.token is needed, because admin.host is not loopback")
             return self
         if self.auth.mode == "none" and not self.auth.allow_anonymous:
             raise ValueError(

@@ -42,16 +42,18 @@ class Listener:
 
 
 def create_application(
-    routes: Sequence[web.RouteDef], *, cors: Cors, metrics: Metrics, max_body_bytes: int
+    routes: Sequence[web.RouteDef], *, cors: Cors, metrics: Metrics | None, max_body_bytes: int
 ) -> web.Application:
-    """The application with `routes`; what they need they have been given."""
+    """The application with `routes`; what they need they have been given. With `metrics` it
+    measures how late the event loop is, which one application of a process does."""
     application = web.Application(
         middlewares=[_preflight(cors), _tell_errors], client_max_size=max_body_bytes
     )
     application.add_routes(routes)
     application.on_response_prepare.append(cors.add_headers)
     application.on_response_prepare.append(_add_common_headers)
-    application.cleanup_ctx.append(_loop_lag(metrics))
+    if metrics is not None:
+        application.cleanup_ctx.append(_loop_lag(metrics))
     return application
 
 

@@ -267,6 +267,16 @@ def test_load_public_address_without_an_operators_token_is_refused() -> None:
         )
 
 
+def test_load_operators_own_public_address_without_a_token_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match=r"admin\.host is not loopback"):
+        load(overrides={"admin.host": "0.0.0.0", "admin.port": 8081})
+
+
+def test_load_operators_own_host_without_a_port_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match=r"admin\.host goes with admin\.port"):
+        load(overrides={"admin.host": "127.0.0.1"})
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1"])
 def test_load_loopback_address_needs_no_authentication(host: str) -> None:
     assert load(overrides={"http.host": host}).settings.http.is_loopback
