@@ -23,8 +23,7 @@ export class HeadView {
   #actions = h("div", { class: "actions" });
   #title = h("h1");
   element = h("header", { class: "call-head" },
-    h("a", { class: "button quiet back", href: "#/sessions" }, icon("back"), "Calls"),
-    h("div", { class: "title" }, this.#title, this.#chip, this.#actions), this.#facts, this.#notices);
+    h("div", { class: "title" }, h("a", { class: "button quiet icon back", href: "#/sessions", "aria-label": "All calls", title: "All calls" }, icon("back")), this.#title, this.#chip, this.#actions), this.#facts, this.#notices);
 
   /** @param {any} session @param {() => void} over called when this session is not there any more */
   constructor(session, over) {
@@ -172,7 +171,7 @@ function factsOf(session) {
 /** @param {any} end */
 function endOf(end) {
   if (!end) return "its process went away";
-  return [end.outcome, end.reason].filter(Boolean).join(": ");
+  return [end.outcome, end.reason].filter(Boolean).join(", ").replaceAll("_", " ");
 }
 
 /** @param {any} tokens */

@@ -13,6 +13,7 @@ export class WaveformView {
   #surfer;
   #duration;
   #zoom = 0;
+  #at = 0;
   #onTheme = () => this.#surfer.setOptions({ splitChannels: lanes() });
   #told;
 
@@ -26,6 +27,7 @@ export class WaveformView {
     const flat = [new Float32Array(FLAT), new Float32Array(FLAT)];
     this.#surfer = WaveSurfer.create({ ...look(), container: root, peaks: flat, duration: this.#duration });
     this.#surfer.on("interaction", (/** @type {number} */ at) => told.seek(at));
+    this.#surfer.on("ready", () => this.#surfer.setTime(this.#at)); // what is loaded begins at 0
     for (const moved of ["scroll", "zoom", "redraw", "resize"]) this.#surfer.on(moved, () => told.range());
     document.addEventListener("themechange", this.#onTheme);
   }
@@ -35,7 +37,8 @@ export class WaveformView {
     const { channels, duration, loudest } = peaksOf(waveform);
     this.#duration = Math.max(this.#duration, duration);
     const [client, upstream] = channels.map((channel) => stretched(channel, this.#duration / duration));
-    this.#surfer.setOptions({ peaks: [client, upstream ?? client], duration: this.#duration, maxPeak: loudest });
+    this.#surfer.setOptions({ maxPeak: loudest });
+    this.#surfer.load("", [client, upstream ?? client], this.#duration);
   }
 
   get duration() {
@@ -44,7 +47,8 @@ export class WaveformView {
 
   /** @param {number} at in seconds */
   set time(at) {
-    this.#surfer.setTime(Math.min(at, this.#duration));
+    this.#at = Math.min(at, this.#duration);
+    this.#surfer.setTime(this.#at);
   }
 
   /** The part of the call that is to be seen, in seconds. */
