@@ -23,17 +23,22 @@ from relay.stores.database import InvalidStoreUrl
 from relay.stores.retention import RetentionOptions
 from relay.stores.store import Store, StoreOptions
 from relay.stores.uploader import UploaderOptions
-from relay.taps.mixer import Mixer
 from relay.taps.observer import Completed, Observer
 from relay.taps.reader import Reader
 from relay.taps.reading import Listeners
 from relay.taps.recorder import Recorder, RecorderOptions
+from relay.taps.recovery import Recovery
+from relay.taps.render import Work
+from relay.taps.renderer import Renderer
 from relay.taps.usage import load_prices
 from relay.telemetry.metrics import Metrics
 
 SAMPLE_INTERVAL_S: Final = 5.0
 COMPLETE_TIMEOUT_S: Final = 8.0
 """For the folders of calls that the server's end has ended."""
+
+MARKED_TIMEOUT_S: Final = 2.0
+"""For the folders to say what the next start has to render."""
 
 CURRENT_TIMEOUT_S: Final = 5.0
 """For the index to learn of them; the next start finds the rest."""
@@ -50,12 +55,12 @@ def prices_of(settings: Settings) -> PriceTable:
 
 
 class Observation:
-    """What a server has of it. `store` None: nothing is kept, and nothing was."""
+    """What a server has of it. `store` and `renderer` None: nothing is kept, and nothing was."""
 
-    def __init__(self, observer: Observer, store: Store | None, mixer: Mixer | None) -> None:
+    def __init__(self, observer: Observer, store: Store | None, renderer: Renderer | None) -> None:
         self.observer = observer
         self.store = store
-        self.mixer = mixer
+        self.renderer = renderer
 
     @asynccontextmanager
     async def sampling(self, calls: Calls) -> AsyncIterator[None]:
@@ -85,27 +90,36 @@ async def observing(
     settings = settings.model_copy(update={"recording": recording})
     recorder = _recorder(recording)
     reader = Reader(prices, _listeners(metrics))
-    mixer = Mixer() if recorder is not None and recording.mix else None
     observer = Observer(reader, recorder)
     store = await _store(settings, observer)
-    observer.on_completed = _on_completed(store, mixer)
+    renderer = recovery = None
+    if store is not None:
+        works = _works(recording)
+        renderer = Renderer(prices=settings.upstream.prices, on_rendered=store.tell_finished)
+        recovery = Recovery(directory, renderer, observer.holds, works)
+        observer.on_completed = _on_completed(store, renderer, works)
     metrics.watch_recorder(None if recorder is None else lambda: recorder.snapshot().waiting)
     reader.start()
     if recorder is not None:
         recorder.start()
-    tasks = [asyncio.create_task(part.run()) for part in (store, mixer) if part is not None]
+    parts = (store, renderer, recovery)
+    tasks = [asyncio.create_task(part.run()) for part in parts if part is not None]
     try:
-        yield Observation(observer, store, mixer)
+        yield Observation(observer, store, renderer)
     finally:
-        await _close(observer, store)
+        await _close(observer, store, renderer)
         await _end(tasks)
         if store is not None:
             await store.close()
 
 
-async def _close(observer: Observer, store: Store | None) -> None:
+async def _close(observer: Observer, store: Store | None, renderer: Renderer | None) -> None:
     """The folders first, then the threads, then what the index has to learn."""
     await observer.drain(COMPLETE_TIMEOUT_S)
+    if renderer is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MARKED_TIMEOUT_S):
+                await renderer.marked()
     await asyncio.to_thread(observer.reader.close)
     if observer.recorder is not None:
         await asyncio.to_thread(observer.recorder.close)
@@ -148,11 +162,20 @@ def store_options(settings: Settings) -> StoreOptions:
     )
 
 
-def _on_completed(store: Store | None, mixer: Mixer | None) -> Callable[[Completed], None]:
+def _works(recording: RecordingSettings) -> tuple[Work, ...]:
+    """What is made of a call's audio."""
+    return ("mix", "waveform") if recording.mix else ("waveform",)
+
+
+def _on_completed(
+    store: Store, renderer: Renderer, works: tuple[Work, ...]
+) -> Callable[[Completed], None]:
+    """What is rendered is uploaded with the rest: the renderer tells when it is done."""
+
     def completed(call: Completed) -> None:
-        if mixer is not None and call.has_audio:
-            mixer.put(call.folder, call.duration_s)
-        if store is not None:
+        if call.has_audio and renderer.put(call.folder, works, call.duration_s):
+            store.tell(call.folder)
+        else:
             store.tell_finished(call.folder)
 
     return completed

@@ -144,6 +144,7 @@ async def _build(stack: AsyncExitStack, prepared: Prepared) -> _Parts:
         Meters(calls),
         drain=admission.drain,
         is_draining=lambda: admission.draining,
+        renderer=observed.renderer,
     )
     return _Parts(sockets, turn, metrics, calls, admission, operator)
 

@@ -25,6 +25,7 @@ from relay.stores.folders import (
     safe,
     write_whole,
 )
+from relay.stores.locks import is_recorded
 
 TRANSCRIPT: Final = "transcript.json"
 UPLOAD: Final = "upload.json"
@@ -122,10 +123,13 @@ def read_entry(folder: Folder, *, is_live: bool) -> Entry:
 
 
 def looks_live(folder: Folder) -> bool:
-    """Whether a call may still be running, for who cannot know: it has not ended, and one of its
-    files was written to in the last LIVE_S."""
+    """Whether a call may still be running, for who cannot know: it has not ended, and some process
+    records it; where that cannot be told, one of its files was written to in the last LIVE_S."""
     if folder.session().get("state") != "live":
         return False
+    recorded = is_recorded(folder)
+    if recorded is not None:
+        return recorded
     try:
         latest_ns = max((file.mtime_ns for file in files_of(folder)), default=0)
     except OSError:

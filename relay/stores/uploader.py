@@ -30,15 +30,18 @@ from relay.stores.upload import UploadRecord, is_uploaded, read_record, upload, 
 
 MAX_WAITING: Final = 10_000
 
+_RENDERING: Final = ("waiting", "running")
+
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class UploaderOptions:
     """`delete_after`: a folder goes when it is uploaded. `wait_for_mix`: not before there is a mix,
-    or it has failed, but at most `mix_timeout_s`. A folder that nobody told of has to rest for
-    `rest_s`. Pauses double from `min_pause_s`, of a refusal from `refused_pause_s`, to
-    `max_pause_s`, until `give_up_s` after the first attempt."""
+    or it has failed; in any case not while one, or a waveform, is being made; but at most
+    `mix_timeout_s`. A folder that nobody told of has to rest for `rest_s`. Pauses double from
+    `min_pause_s`, of a refusal from `refused_pause_s`, to `max_pause_s`, until `give_up_s` after
+    the first attempt."""
 
     delete_after: bool = False
     wait_for_mix: bool = False
@@ -248,17 +251,18 @@ class Uploader:
     def _pause_before(self, folder: Folder, session: dict[str, Any], record: UploadRecord) -> float:
         if session.get("state") != "ended" and self._is_live(folder.id):
             return max(self._options.rest_s, self._options.min_pause_s)
-        mix = session.get("mix")
-        mixing = mix.get("state") if isinstance(mix, dict) else None
-        is_expected = mixing is None and self._options.wait_for_mix and bool(folder.audio("client"))
-        if (mixing == "running" or is_expected) and not self._is_overdue(folder):
+        states = [_state_of(session, work) for work in ("mix", "waveform")]
+        is_expected = states[0] is None and self._options.wait_for_mix
+        is_expected = is_expected and bool(folder.audio("client"))
+        is_unready = is_expected or any(state in _RENDERING for state in states)
+        if is_unready and not self._is_overdue(folder):
             return self._options.min_pause_s
         if record.next_at is None:
             return 0.0
         return (record.next_at - datetime.now(UTC)).total_seconds()
 
     def _is_overdue(self, folder: Folder) -> bool:
-        """Whether nobody can be at work on its mix any more."""
+        """Whether nobody can be at work on its mix or its waveform any more."""
         try:
             latest_s = folder.events.stat().st_mtime
         except OSError:
@@ -297,6 +301,11 @@ class Uploader:
         options = self._options
         first_s = options.refused_pause_s if state == "refused" else options.min_pause_s
         return float(min(options.max_pause_s, first_s * 2 ** min(attempts - 1, 20)))
+
+
+def _state_of(session: dict[str, Any], work: str) -> object:
+    line = session.get(work)
+    return line.get("state") if isinstance(line, dict) else None
 
 
 def _is_early(record: UploadRecord) -> bool:

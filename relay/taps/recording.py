@@ -13,6 +13,7 @@ from relay.core.sdpmedia import Codec
 from relay.core.wav import Law
 from relay.stores.events import digest
 from relay.stores.folders import Folder
+from relay.stores.locks import RecordingLock
 from relay.taps.eventlog import EventLog
 from relay.taps.facts import CallFacts, EndFacts
 from relay.taps.ring import Arrival, PacketRing, Ring
@@ -163,7 +164,9 @@ class Recording:
         }
         self._noted_lost = 0
         self._is_made = False
+        self._lock: RecordingLock | None = None
         self._has_end_record = False
+        self._is_finished = False
 
     def step(self, now_s: float) -> None:
         """Takes some of what waits in the rings and writes what is due.
@@ -189,12 +192,15 @@ class Recording:
             self._has_end_record = True
         self._log.flush()
         self.folder.update_session(self._ended_session(end))
+        self._is_finished = True
 
     def close(self) -> None:
         """Lets go of the files. What was not finished stays readable. Twice is fine."""
         self._log.close()
         for track in self._tracks():
             track.close()
+        if self._lock is not None:
+            self._lock.release(is_finished=self._is_finished)
 
     @property
     def has_overflowed(self) -> bool:
@@ -243,6 +249,8 @@ class Recording:
     def _make_folder(self) -> None:
         if not self._is_made:
             self.folder.make()
+            if self._lock is None:
+                self._lock = RecordingLock(self.folder)  # before anybody can find a live session
             self.folder.update_session(self._live_session())
             self._is_made = True
 

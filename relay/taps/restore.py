@@ -6,20 +6,29 @@ For threads: all of it waits for the disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from relay.core.eventline import MalformedLine, Recorded
 from relay.core.ids import CallId
 from relay.core.pricing import PriceTable
 from relay.core.quality import Quality
+from relay.stores.audio import duration_s
 from relay.stores.events import read_events
 from relay.stores.folders import Folder
+from relay.stores.locks import RECORDED
+from relay.stores.reading import TRANSCRIPT, looks_live
 from relay.taps.facts import CallFacts
 from relay.taps.reading import CallReading, replay
 from relay.taps.transcript import store_transcript
+from relay.taps.voices import SIDES
+
+COMPLETED_S: Final = 120.0
+"""So long after its last event a call that has ended is surely read, if its process lives."""
 
 
 def keep(folder: Folder, reading: CallReading, quality: Quality | None = None) -> None:
@@ -41,6 +50,62 @@ def restore(folder: Folder, prices: PriceTable) -> CallReading | None:
     found = replay(facts, _events(folder), prices)
     keep(folder, found)
     return found
+
+
+def restore_dead(folder: Folder, prices: PriceTable) -> None:
+    """Completes the folder of a call whose process died: its session is `unfinished` from then on.
+
+    One that is being recorded is left alone. For who is `rendering` it. Raises OSError.
+    """
+    session = folder.session()
+    is_cut_off = session.get("state") == "live"
+    if session.get("id") != folder.id or (is_cut_off and looks_live(folder)):
+        return
+    restore(folder, prices)
+    if is_cut_off:
+        folder.update_session({"state": "unfinished", **_length(folder)})
+        _tidy(folder)
+
+
+def is_dead(folder: Folder) -> bool:
+    """Whether a call's process died before all of the call was written. One that ended just now may
+    still be at it."""
+    session = folder.session()
+    if session.get("id") != folder.id:
+        return False
+    if session.get("state") == "live":
+        return not looks_live(folder)
+    return session.get("state") == "ended" and _is_unread(folder)
+
+
+def _is_unread(folder: Folder) -> bool:
+    if (folder.path / TRANSCRIPT).exists():
+        return False
+    try:
+        return time.time() - folder.events.stat().st_mtime > COMPLETED_S
+    except OSError:
+        return False
+
+
+def _length(folder: Folder) -> dict[str, Any]:
+    """How long the call was, as far as there is a record of it."""
+    facts = _facts(folder)
+    if facts is None:
+        return {}
+    ends_s = [duration_s(path) for side in SIDES for path in folder.audio(side)]
+    ends_s += [(event.at - facts.started_at).total_seconds() for event in _last(_events(folder))]
+    return {"duration_s": round(max(ends_s, default=0.0), 6)}
+
+
+def _last(events: Iterable[Recorded]) -> Iterable[Recorded]:
+    return deque(events, maxlen=1)
+
+
+def _tidy(folder: Folder) -> None:
+    """What its recorder had begun, and its lock."""
+    for path in (*folder.path.glob(".*.part"), folder.path / RECORDED):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _events(folder: Folder) -> Iterator[Recorded]:

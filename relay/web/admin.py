@@ -21,6 +21,7 @@ from relay.web.admin_files import FileRoutes
 from relay.web.admin_gate import AdminGate
 from relay.web.admin_json import live_row_of, row_of, says
 from relay.web.admin_levels import LevelRoutes
+from relay.web.admin_waveform import WaveformRoutes
 from relay.web.bodies import BodyLimits, parse_json_object, read_body
 from relay.web.operator import Operator
 
@@ -39,6 +40,7 @@ def admin_routes(operator: Operator, gate: AdminGate, limits: BodyLimits) -> lis
         *SessionRoutes(operator, gate, limits).routes(),
         *EventRoutes(operator, gate).routes(SESSION),
         *FileRoutes(operator, gate).routes(SESSION),
+        *WaveformRoutes(operator).routes(SESSION),
         *LevelRoutes(operator.meters).routes(ROOT),
         *ServerRoutes(operator, gate).routes(),
     ]

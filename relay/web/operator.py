@@ -26,6 +26,7 @@ from relay.stores.locks import FolderInUse
 from relay.stores.query import Page, Query
 from relay.stores.store import Store
 from relay.taps.observer import Observer, Watched
+from relay.taps.renderer import Renderer
 
 RETRY_AFTER_S: Final = 5.0
 """Until a database or a target may be back."""
@@ -55,6 +56,7 @@ class Operator:
     meters: Meters
     drain: Callable[[], None]
     is_draining: Callable[[], bool]
+    renderer: Renderer | None = None
 
     # -- live calls
 
