@@ -73,6 +73,7 @@ function askForToken() {
     document.body.classList.remove("signed-out");
     signOut.hidden = false;
     localStorage.setItem("relay.signed-in", "1"); // the cookie itself is not for scripts
+    root.focus();
     show();
   });
 }

@@ -68,14 +68,14 @@ function shortly(at) {
   return (at.getFullYear() === now.getFullYear() ? DATE : YEAR).format(at);
 }
 
-/** @param {number | null | undefined} usd @returns {string} "$1.25", "$0.0042", "–" */
+/** @param {number | null | undefined} usd @returns {string} "$1.25", "$0.042", "$0.0042", "–" */
 export function money(usd) {
   if (usd === null || usd === undefined) return "–";
-  const digits = usd === 0 || usd >= 1 ? 2 : usd >= 0.01 ? 3 : 4;
+  const digits = usd === 0 || usd >= 0.1 ? 2 : usd >= 0.01 ? 3 : 4;
   return usd.toLocaleString("en-US", {
     style: "currency",
     currency: "USD",
-    minimumFractionDigits: 2,
+    minimumFractionDigits: digits,
     maximumFractionDigits: digits,
   });
 }

@@ -1,12 +1,12 @@
 /** Listen-in: both voices of a live call, as they pass (WHEP, docs/http-api.md). */
 
-import { del, request, url } from "./api.js";
+import { post } from "./api.js";
 
 /**
  * @typedef {object} Listening
  * @property {MediaStream} stream two audio tracks: the client's, then the upstream's
  * @property {RTCPeerConnection} pc for statistics
- * @property {() => void} stop ends it; `onended` is not called
+ * @property {() => void} stop ends it, once or more often; `onended` is not called
  * @property {(() => void) | null} onended called when the call, or the way to it, has ended
  */
 
@@ -20,42 +20,30 @@ export async function listen(id) {
   const stream = new MediaStream(voices.map(({ receiver }) => receiver.track));
   try {
     await pc.setLocalDescription();
-    const { answer, resource } = await offer(id, pc.localDescription?.sdp ?? "");
+    const offer = pc.localDescription?.sdp;
+    const answer = await post(`sessions/${encodeURIComponent(id)}/listen`, offer, "application/sdp");
     await pc.setRemoteDescription({ type: "answer", sdp: answer });
-    return listening(pc, stream, resource);
+    return listening(pc, stream);
   } catch (error) {
     pc.close();
     throw error;
   }
 }
 
-/** @param {string} id @param {string} sdp */
-async function offer(id, sdp) {
-  const path = `sessions/${encodeURIComponent(id)}/listen`;
-  const headers = { "Content-Type": "application/sdp" };
-  const response = await request(url(path), { method: "POST", body: sdp, headers });
-  const listener = response.headers.get("Location")?.split("/").pop() ?? "";
-  return { answer: await response.text(), resource: `${path}/${listener}` };
-}
-
-/** @param {RTCPeerConnection} pc @param {MediaStream} stream @param {string} resource @returns {Listening} */
-function listening(pc, stream, resource) {
+/** @param {RTCPeerConnection} pc @param {MediaStream} stream @returns {Listening} */
+function listening(pc, stream) {
   /** @type {Listening} */
   const found = { stream, pc, stop, onended: null };
   pc.addEventListener("connectionstatechange", () => {
     if (!["failed", "closed"].includes(pc.connectionState)) return;
-    end();
+    stop();
     found.onended?.();
   });
 
-  function end() {
+  /** The relay hears of it by DTLS; closing it ourselves fires no event. */
+  function stop() {
     for (const track of stream.getTracks()) track.stop();
     pc.close();
-  }
-
-  function stop() {
-    end(); // closing it ourselves fires no event
-    del(resource).catch(() => {}); // it may be gone already, with its call
   }
 
   return found;

@@ -200,7 +200,7 @@ class LiveRow {
     const hangUp = h("button", { type: "button", class: "danger", onclick: actions.hangUp }, icon("hang-up"), "Hang up");
     this.element = h(
       "li",
-      { class: "sheet call", "data-id": id },
+      { class: "sheet live-call", "data-id": id },
       this.#elapsed,
       h("div", { class: "what" },
         h("a", { href: `#/sessions/${encodeURIComponent(id)}`, class: "id", title: id }, id),

@@ -10,8 +10,8 @@
  *     quality.update({ x, series });
  *     quality.destroy();
  *
- * It follows the theme and its root's width. Arrow keys move along the time; the values there stand in the legend,
- * and all of them in a table below.
+ * It follows the theme and its root's width. Pointer and arrow keys move along the time, with the values there beside
+ * them; all of them are in a table below.
  */
 
 import { clock, h } from "./dom.js";
@@ -51,11 +51,12 @@ class Plot {
   #options;
   /** @type {any} */ #chart = null;
   /** @type {number[][]} */ #tops = [];
-  #canvas = h("div", { class: "canvas", tabindex: "0", role: "img", onkeydown: (event) => this.#onKey(event) });
+  #canvas = h("div", { class: "canvas", tabindex: "0", role: "img", onkeydown: (event) => this.#onKey(event), onblur: () => this.#putCursor(null) });
+  #tip = h("div", { class: "tip", hidden: true, "aria-hidden": "true" });
   #legend = h("ul", { class: "legend" });
   #table = h("div", { class: "values", tabindex: "0" });
   #details = h("details", { ontoggle: () => this.#fillTable() }, h("summary", null, "Values"), this.#table);
-  #element = h("div", { class: "plot" }, this.#legend, this.#canvas, this.#details);
+  #element = h("div", { class: "plot" }, this.#legend, this.#canvas, this.#tip, this.#details);
   #onTheme = () => this.#draw();
   #resized = new ResizeObserver(() => this.#resize());
 
@@ -134,11 +135,11 @@ class Plot {
         y: { range: (_chart, _from, to) => [0, to > 0 ? to * 1.08 : 1] },
       },
       axes: [
-        { ...axis, size: 26, gap: 4, grid: { show: false }, space: 70, ...this.#xTicks() },
+        { ...axis, size: 30, gap: 8, grid: { show: false }, space: 70, ...this.#xTicks() },
         { ...axis, size: (_chart, labels) => widest(labels), gap: 6, grid, space: 32, values: (_chart, ticks) => ticks.map((tick) => this.#write(tick)) },
       ],
       series: [{}, ...lines],
-      hooks: { setCursor: [() => this.#fillLegend()] },
+      hooks: { setCursor: [() => this.#fillTip()] },
     };
   }
 
@@ -170,20 +171,32 @@ class Plot {
       ...this.#options.series.map(({ label, colour: name }, at) => {
         const swatch = h("span", { class: "swatch" });
         swatch.style.background = `var(${name ?? `--plot-${(at % 6) + 1}`})`;
-        return h("li", null, swatch, label, " ", h("b", null));
+        return h("li", null, swatch, label);
       }),
     );
   }
 
-  #fillLegend() {
+  /** The values at the cursor, beside it. */
+  #fillTip() {
     const at = this.#chart?.cursor.idx;
     const { series, x } = this.#options;
-    const figures = this.#legend.querySelectorAll("b");
-    series.forEach(({ values }, n) => {
-      const value = at == null ? null : values[at];
-      figures[n].textContent = value == null ? "" : this.#write(value);
+    this.#tip.hidden = at == null || x[at] === undefined;
+    if (this.#tip.hidden) return;
+    const known = series.map((one, n) => ({ ...one, n })).filter(({ values, kind }) => values[at] != null && (kind !== "bar" || values[at] !== 0));
+    const rows = known.map(({ values, n }) => {
+      const swatch = this.#legend.children[n].firstChild?.cloneNode();
+      return h("li", null, swatch, series[n].label, h("b", null, this.#write(values[at])));
     });
-    this.#canvas.title = at == null || x[at] === undefined ? "" : this.#writeTime(x[at]);
+    this.#tip.replaceChildren(h("strong", null, this.#writeTime(x[at])), rows.length ? h("ul", null, rows) : "nothing");
+    this.#placeTip(this.#chart.valToPos(x[at], "x") + this.#chart.over.offsetLeft);
+  }
+
+  /** @param {number} left where the cursor is, in pixels */
+  #placeTip(left) {
+    const after = left < this.#canvas.clientWidth / 2;
+    this.#tip.style.top = `${this.#canvas.offsetTop + 8}px`;
+    this.#tip.style.left = after ? `${left + 12}px` : "auto";
+    this.#tip.style.right = after ? "auto" : `${this.#canvas.clientWidth - left + 12}px`;
   }
 
   #describe() {
@@ -229,16 +242,22 @@ class Plot {
     return null;
   };
 
+  /** @param {number | null} at a time; null takes the cursor away */
+  #putCursor(at) {
+    const left = at === null ? -10 : this.#chart.valToPos(at, "x");
+    this.#chart.setCursor({ left, top: at === null ? -10 : 10 });
+  }
+
   /** @param {KeyboardEvent} event */
   #onKey(event) {
     const { x, onpick } = this.#options;
     const here = this.#chart.cursor.idx;
     if (event.key === "Enter" && here != null) onpick?.(x[here]);
-    if (event.key === "Escape") this.#chart.setCursor({ left: -10, top: -10 });
+    if (event.key === "Escape") this.#putCursor(null);
     const to = { ArrowRight: (here ?? -1) + 1, ArrowLeft: (here ?? x.length) - 1, Home: 0, End: x.length - 1 }[event.key];
     if (to === undefined || x[to] === undefined) return;
     event.preventDefault();
-    this.#chart.setCursor({ left: this.#chart.valToPos(x[to], "x"), top: 10 });
+    this.#putCursor(x[to]);
     const told = this.#options.series.map(({ label, values }) => `${label} ${values[to] == null ? "nothing" : this.#write(values[to])}`);
     this.#canvas.setAttribute("aria-label", `${this.#writeTime(x[to])}: ${told.join(", ")}`);
   }

@@ -23,6 +23,7 @@ export function signIn(root, done) {
     { id: "sign-in", class: "sheet sign-in", onsubmit: submit },
     h("h1", null, "Sign in"),
     h("label", { for: "token" }, "Operator’s token"),
+    h("input", { type: "text", autocomplete: "username", value: "operator", hidden: true }), // for password managers
     token,
     problem,
     button,
