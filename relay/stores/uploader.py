@@ -249,8 +249,11 @@ class Uploader:
             log.info("upload.folder_deleted", session_id=folder.id)
 
     def _pause_before(self, folder: Folder, session: dict[str, Any], record: UploadRecord) -> float:
-        if session.get("state") != "ended" and self._is_live(folder.id):
+        state = session.get("state")
+        if state != "ended" and self._is_live(folder.id):
             return max(self._options.rest_s, self._options.min_pause_s)
+        if state == "live" and not self._is_overdue(folder):
+            return self._options.min_pause_s  # another's, or of a process that died: it is restored
         states = [_state_of(session, work) for work in ("mix", "waveform")]
         is_expected = states[0] is None and self._options.wait_for_mix
         is_expected = is_expected and bool(folder.audio("client"))

@@ -295,13 +295,38 @@ async def test_uploader_when_a_call_is_live_or_being_mixed_waits(
         assert await state_of(store, "rtc_live") == "none"
 
 
-async def test_uploader_when_the_process_of_a_call_died_uploads_what_there_is(
+async def test_uploader_when_the_process_of_a_call_died_waits_until_it_is_completed(
     directory: Path, archive_options: ArchiveOptions
 ) -> None:
-    await keep(directory, "rtc_1", state="live", end=None)
+    folder = await keep(directory, "rtc_1", state="live", end=None)
+    await keep(directory, "rtc_2")
 
     async with uploading(directory, archive_options) as store:
+        await until_async(in_state(store, "rtc_2", "uploaded"))
+        assert await state_of(store, "rtc_1") == "none"
+
+        await asyncio.to_thread(folder.update_session, {"state": "unfinished"})
+        store.tell_finished(folder)
         await until_async(in_state(store, "rtc_1", "uploaded"))
+
+
+@pytest.mark.parametrize("work", ["mix", "waveform"])
+async def test_uploader_when_a_rendering_waits_does_so_too(
+    directory: Path, archive_options: ArchiveOptions, work: str
+) -> None:
+    folder = await keep(directory, "rtc_1", **{work: {"state": "waiting"}})
+    await keep(directory, "rtc_2")
+
+    async with uploading(directory, archive_options) as store:
+        await until_async(in_state(store, "rtc_2", "uploaded"))
+        assert await state_of(store, "rtc_1") == "none"
+
+        await asyncio.to_thread((folder.path / "waveform.json").write_text, "{}")
+        await asyncio.to_thread(folder.update_session, {work: {"state": "done"}})
+        store.tell_finished(folder)
+        await until_async(in_state(store, "rtc_1", "uploaded"))
+        assert store.archive is not None
+        assert "waveform.json" in await names(store.archive, "rtc_1")
 
 
 async def test_uploader_when_another_uses_the_folder_comes_back_to_it(
