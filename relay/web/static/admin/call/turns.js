@@ -63,7 +63,7 @@ function noteOf(turn) {
     if (turn.heard.estimate) notes.push("the place is an estimate");
   } else if (turn.status !== "completed" && turn.status !== "live") notes.push(turn.status);
   if (turn.transcription && turn.transcription !== "done") notes.push(`transcription ${turn.transcription}`);
-  if (turn.reason) notes.push(turn.reason);
+  if (turn.reason) notes.push(String(turn.reason).replaceAll("_", " "));
   if (turn.images) notes.push(turn.images === 1 ? "an image" : `${turn.images} images`);
   if (turn.deleted) notes.push("deleted later");
   if (turn.out_of_band) notes.push("out of band");
