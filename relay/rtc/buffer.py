@@ -28,3 +28,16 @@ srtp_protect = lib.srtp_protect
 srtp_protect_rtcp = lib.srtp_protect_rtcp
 srtp_unprotect = lib.srtp_unprotect
 srtp_unprotect_rtcp = lib.srtp_unprotect_rtcp
+
+
+def why_refused(status: int) -> str:
+    """The name under which a packet is counted that libsrtp's unprotect refused with `status`.
+
+    `srtp_replayed` has a number that was there before, or is too old to tell (RFC 3711 §3.3.2): from
+    an attacker as from a network that doubles packets. libsrtp looks at that first.
+    """
+    return "srtp_replayed" if status in _REPLAYED else "srtp_unauthentic"
+
+
+# srtp_err_status_replay_fail and _old (libsrtp's srtp.h), which pylibsrtp does not export.
+_REPLAYED = (9, 10)

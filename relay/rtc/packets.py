@@ -17,6 +17,7 @@ from relay.rtc.buffer import (
     srtp_protect_rtcp,
     srtp_unprotect,
     srtp_unprotect_rtcp,
+    why_refused,
 )
 from relay.rtc.ice.transport import IceTransport
 from relay.rtc.stats import Inbound
@@ -58,8 +59,9 @@ class EndPoint:
             return
         is_rtcp = 192 <= DATA[1] <= 223  # RFC 5761 §4
         LENGTH[0] = size
-        if (srtp_unprotect_rtcp if is_rtcp else srtp_unprotect)(port.rx, DATA, LENGTH):
-            port.drops["srtp_unauthentic"] += 1
+        status = (srtp_unprotect_rtcp if is_rtcp else srtp_unprotect)(port.rx, DATA, LENGTH)
+        if status:
+            port.drops[why_refused(status)] += 1
             return
         if is_rtcp:
             port.inbound.receive_rtcp(VIEW[: LENGTH[0]])

@@ -23,6 +23,7 @@ from relay.rtc.buffer import (
     srtp_protect_rtcp,
     srtp_unprotect,
     srtp_unprotect_rtcp,
+    why_refused,
 )
 from relay.rtc.packets import PacketPort
 
@@ -87,8 +88,8 @@ class Forwarder:
         if 192 <= DATA[1] <= 223:  # RFC 5761 §4
             self._receive_rtcp(rx, tx)
             return
-        if srtp_unprotect(rx, DATA, LENGTH):
-            source.drops["srtp_unauthentic"] += 1
+        if status := srtp_unprotect(rx, DATA, LENGTH):
+            source.drops[why_refused(status)] += 1
             return
         length = LENGTH[0]
         self._inbound_rtp(length)
@@ -119,8 +120,8 @@ class Forwarder:
 
     def _receive_rtcp(self, rx: Any, tx: Any) -> None:
         source, target = self._source, self._target
-        if srtp_unprotect_rtcp(rx, DATA, LENGTH):
-            source.drops["srtp_unauthentic"] += 1
+        if status := srtp_unprotect_rtcp(rx, DATA, LENGTH):
+            source.drops[why_refused(status)] += 1
             return
         length = LENGTH[0]
         reports = source.inbound.receive_rtcp(VIEW[:length])
