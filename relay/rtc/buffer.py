@@ -33,8 +33,8 @@ srtp_unprotect_rtcp = lib.srtp_unprotect_rtcp
 def why_refused(status: int) -> str:
     """The name under which a packet is counted that libsrtp's unprotect refused with `status`.
 
-    `srtp_replayed` has a number that was there before, or is too old to tell (RFC 3711 §3.3.2): from
-    an attacker as from a network that doubles packets. libsrtp looks at that first.
+    `srtp_replayed` has a number that was there before, or is too old to tell (RFC 3711 §3.3.2):
+    from an attacker as from a network that doubles packets. libsrtp looks at that first.
     """
     return "srtp_replayed" if status in _REPLAYED else "srtp_unauthentic"
 
