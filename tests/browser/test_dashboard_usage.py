@@ -143,6 +143,21 @@ async def test_usage_plot_tells_its_values_by_keyboard_and_in_a_table(
         await expect(card.get_by_role("row").last).to_contain_text("$0.50")
 
 
+async def test_usage_of_a_year_is_plotted_by_weeks(prepared: Prepared, open_page: OpenPage) -> None:
+    async with dashboard(prepared, open_page) as shown:
+        await shown.stage.until("sessions", lambda body: len(body["sessions"]) == 4)
+        await shown.open("#/usage")
+
+        await shown.page.get_by_label("Year").check()
+
+        plot = shown.page.get_by_role("img", name=re.compile("^Cost by week"))
+        await expect(plot).to_have_attribute("aria-label", re.compile(r"kiosk at most \$4\.00"))
+        card = shown.page.locator(".chart").filter(has=plot)
+        await card.get_by_text("Values").click()
+        await expect(card.get_by_role("row")).to_have_count(1 + 53)
+        await expect(shown.page.get_by_text("Each bar is a week")).to_be_visible()
+
+
 async def test_usage_of_nothing_says_what_would_be_here(
     unused: Prepared, open_page: OpenPage
 ) -> None:

@@ -23,8 +23,8 @@ class LiveView {
   #title = h("h1", null, "Live calls");
   #list = h("ol", { class: "calls live", "aria-label": "Live calls" });
   #notice = h("p", { class: "notice", role: "alert", hidden: true });
-  #nothing = empty("No call is running.", "One appears here as soon as it begins. ",
-    h("a", { href: "../" }, "The demo page"), " makes one.");
+  #nothing = empty("No call is running.", "One appears here as soon as it begins, such as one from ",
+    h("a", { href: "../" }, "the demo page"), ".");
   #state = new ServerState();
   #ticking = 0;
   #polling = 0;

@@ -7,8 +7,10 @@ import { h, icon } from "./dom.js";
  * @param {any} error @param {(() => void) | null} [again] a button does it @returns {HTMLElement}
  */
 export function failure(error, again) {
-  const retry = again && h("button", { type: "button", onclick: again }, "Try again");
-  return h("div", { class: "empty failed", role: "alert" }, h("p", null, explain(error)), retry);
+  const retry = h("button", { type: "button", onclick: again }, "Try again");
+  const back = h("a", { class: "button", href: "#/sessions" }, "All calls");
+  const out = error?.status === 404 ? back : again && retry; // what is not there will not be there again
+  return h("div", { class: "empty failed", role: "alert" }, h("p", null, explain(error)), out);
 }
 
 /** @param {any} error @returns {string} */

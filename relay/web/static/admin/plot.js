@@ -28,7 +28,7 @@ import uPlot from "./vendor/uplot/uPlot.esm.js";
 /**
  * @typedef {object} PlotOptions
  * @property {number[]} x ascending: seconds
- * @property {"s" | "day"} xUnit `s`: seconds into the call; `day`: of a day's beginning (UTC) since 1970
+ * @property {"s" | "day"} xUnit `s`: seconds into the call; `day`: since 1970, of the beginnings of days (UTC)
  * @property {Series[]} series
  * @property {string} [unit] stands behind each value
  * @property {(value: number) => string} [format] a value with its unit, instead of `unit`
@@ -148,9 +148,11 @@ class Plot {
     return { values: (_chart, ticks) => ticks.map((at) => DAY.format(at * 1000)), incrs: DAYS };
   }
 
-  /** Half a day more on both sides, so that the first and the last bar are whole. */
+  /** Half a bar more on both sides, so that the first and the last are whole. */
   #span(from, to) {
-    if (this.#options.xUnit === "day") return [from - 0.6 * DAY_S, to + 0.6 * DAY_S];
+    const [first = 0, second = first + DAY_S] = this.#options.x;
+    const room = 0.6 * (second - first);
+    if (this.#options.xUnit === "day") return [from - room, to + room];
     return from === to ? [from, from + 1] : [from, to];
   }
 

@@ -4,6 +4,7 @@ import { count, money } from "./dom.js";
 
 const DAY_MS = 86_400_000;
 const MAX_DAYS = 1100;
+const MAX_BARS = 120;
 const MAX_STACKED = 6; // as many as there are colours
 
 /** @param {Record<string, number>} figures by modality @returns {number} */
@@ -50,11 +51,23 @@ function weight({ members }) {
   return sum(members, (row) => row.cost_usd) + sum(members, (row) => row.calls) * 1e-9;
 }
 
-/** @param {any[]} rows @param {string[]} days @param {(row: any) => number} of @returns {number[]} */
-export function byDay(rows, days, of) {
-  const sums = new Map(days.map((day) => [day, 0]));
-  for (const row of rows) sums.set(row.day, (sums.get(row.day) ?? 0) + of(row));
-  return days.map((day) => sums.get(day) ?? 0);
+/** How many days are one bar: more bars than this cannot be told apart. @param {string[]} days */
+export function daysInBar(days) {
+  return days.length > MAX_BARS ? 7 : 1;
+}
+
+/**
+ * @param {any[]} rows @param {string[]} days @param {(row: any) => number} of @returns {number[]} a sum for each bar
+ */
+export function bars(rows, days, of) {
+  const width = daysInBar(days);
+  const places = new Map(days.map((day, at) => [day, Math.floor(at / width)]));
+  const sums = Array(Math.ceil(days.length / width)).fill(0);
+  for (const row of rows) {
+    const at = places.get(row.day);
+    if (at !== undefined) sums[at] += of(row);
+  }
+  return sums;
 }
 
 /** @param {string} since @param {string} until @returns {string[]} both and what is between, "2026-03-14" */

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { count, h, money } from "./dom.js";
 import { empty, failure } from "./parts.js";
 import { plot } from "./plot.js";
-import { METRICS, add, byDay, daysOf, groups, sum } from "./usage-sums.js";
+import { METRICS, add, bars, daysInBar, daysOf, groups, sum } from "./usage-sums.js";
 
 const SPANS = { 7: "7 days", 30: "30 days", 90: "90 days", 365: "Year" };
 const GROUPINGS = { key: "Key", model: "Model" };
@@ -101,18 +101,19 @@ class UsageView {
     }
     const found = groups(rows, this.#by);
     this.#found.append(h("div", { class: "charts" }, METRICS.map((metric) => this.#chart(metric, rows, found, days))));
-    this.#found.append(...table(rows, found, GROUPINGS[this.#by]));
+    this.#found.append(...table(rows, found, GROUPINGS[this.#by], daysInBar(days)));
   }
 
   /** A card with the sum, and the days below. */
   #chart({ name, of, write }, rows, found, days) {
+    const each = daysInBar(days);
     const card = h("section", { class: "sheet chart" },
       h("h2", null, name), h("p", { class: "total" }, write(sum(rows, of))));
     const drawn = plot(card, {
-      label: `${name} by day`,
-      x: days.map((day) => Date.parse(day) / 1000),
+      label: `${name} by ${each === 1 ? "day" : "week"}`,
+      x: days.filter((_, at) => at % each === 0).map((day) => Date.parse(day) / 1000),
       xUnit: "day",
-      series: found.stacked.map(({ label, members, colour }) => ({ label, colour, kind: "bar", values: byDay(members, days, of) })),
+      series: found.stacked.map(({ label, members, colour }) => ({ label, colour, kind: "bar", values: bars(members, days, of) })),
       format: write,
       height: 170,
     });
@@ -132,8 +133,8 @@ const COLUMNS = [
   { name: "Cost", of: (row) => row.cost_usd, write: money },
 ];
 
-/** @param {any[]} rows @param {any} found @param {string} grouping */
-function table(rows, found, grouping) {
+/** @param {any[]} rows @param {any} found @param {string} grouping @param {number} each days in a bar */
+function table(rows, found, grouping, each) {
   const line = (title, members) => h("tr", null, h("th", { scope: "row" }, title), COLUMNS.map(({ of, write }) => h("td", null, write(sum(members, of)))));
   const unpriced = sum(rows, (row) => row.unpriced_tokens) + sum(rows, (row) => row.unpriced_seconds);
   return [
@@ -142,7 +143,7 @@ function table(rows, found, grouping) {
         h("thead", null, h("tr", null, h("th", { scope: "col" }, grouping), COLUMNS.map(({ name }) => h("th", { scope: "col" }, name)))),
         h("tbody", null, found.all.map(({ label, members }) => line(label, members))),
         h("tfoot", null, line("All", rows)))),
-    h("p", { class: "hint" }, "Days are UTC’s, of calls that are kept. Costs are reckoned from the relay’s price table.",
+    h("p", { class: "hint" }, each > 1 && "Each bar is a week from the day it stands at. ", "Days are UTC’s, of calls that are kept. Costs are reckoned from the relay’s price table.",
       unpriced > 0 && ` For ${count(sum(rows, (row) => row.unpriced_tokens))} tokens it has no price: they are not in the cost.`,
       rows.some((row) => row.approximate) && " Some are approximate."),
   ];
