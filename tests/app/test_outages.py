@@ -54,9 +54,18 @@ async def serving_at(directory: Path, **overrides: object) -> AsyncIterator[Oper
         yield stage
 
 
+async def asked(caller: Caller, text: str) -> None:
+    """An answer in writing: spoken ones take their time."""
+    content = [{"type": "input_text", "text": text}]
+    item = {"type": "message", "role": "user", "content": content}
+    caller.send(type="conversation.item.create", item=item)
+    caller.send(type="response.create", response={"output_modalities": ["text"]})
+    await asyncio.wait_for(caller.event("response.done"), ANSWER_S)
+
+
 async def ended_call(stage: OperatorStage) -> str:
     caller = await stage.call()
-    await asyncio.wait_for(caller.ask("Do you work?"), ANSWER_S)
+    await asked(caller, "Do you work?")
     await stage.hang_up(caller)
     return caller.id
 
@@ -93,7 +102,7 @@ async def test_postgresql_that_stops_during_a_call_is_not_felt_and_catches_up(
         caller = await stage.call()
         await asyncio.to_thread(cluster.stop)
         try:
-            await asyncio.wait_for(caller.ask("Are you there?"), ANSWER_S)
+            await asked(caller, "Are you there?")
             during = await ended_call(stage)
             listed = await timed(stage.admin("sessions"))
             usage = await timed(stage.admin("usage"))
@@ -231,7 +240,7 @@ async def during_an_outage(
         async with asyncio.timeout(15):
             while (ready := await readiness(stage))[0] == 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        await asyncio.wait_for(caller.ask("Do you hear me?"), ANSWER_S)
+        await asked(caller, "Do you hear me?")
         await asyncio.sleep(seconds)
         _, shown = await stage.admin(path)
     finally:
@@ -240,7 +249,7 @@ async def during_an_outage(
         while (await readiness(stage))[0] != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     before = shown["recording"]["events"]
-    await asyncio.wait_for(caller.ask("And now?"), ANSWER_S)
+    await asked(caller, "And now?")
     await stage.until(path, lambda body: body["recording"]["events"] > before)
     await speaker.stop()
     await stage.hang_up(caller)
@@ -305,14 +314,14 @@ async def test_disk_that_is_read_only_at_the_start_is_written_when_it_can_be(
         make_read_only(disk, read_only=True)
         async with serving_at(disk / "calls") as stage:
             caller = await stage.call()
-            await asyncio.wait_for(caller.ask("Do you work?"), ANSWER_S)
+            await asked(caller, "Do you work?")
             nodes = await stage.until(
                 "nodes", lambda body: body["nodes"][0]["recorder"]["failing"] is not None
             )
             ready = await readiness(stage)
             _, listed = await stage.admin("sessions")
             await asyncio.to_thread(make_read_only, disk, read_only=False)
-            await asyncio.wait_for(caller.ask("Do you work now?"), ANSWER_S)
+            await asked(caller, "Do you work now?")
             await stage.hang_up(caller)
             await stage.until("sessions", has_all(caller.id))
             _, session = await stage.admin(f"sessions/{caller.id}")
