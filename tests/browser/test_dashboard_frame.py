@@ -146,23 +146,23 @@ async def ground(page: Page) -> str:
     return found
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_views_fit_a_phone_and_are_readable(
-    prepared: Prepared, open_page: OpenPage, scheme: str, tmp_path: Path
+    prepared: Prepared, open_page: OpenPage, tmp_path: Path
 ) -> None:
     async with dashboard(prepared, open_page) as shown:
         await shown.page.set_viewport_size(PHONE)
-        await shown.page.emulate_media(
-            color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce"
-        )
+        await shown.page.emulate_media(color_scheme="light", reduced_motion="reduce")
         await shown.open()
         for where, heading in VIEWS.items():
             await shown.go(where)
             await shown.shows(heading)
+            light = await faint(shown.page)
+            await shown.page.emulate_media(color_scheme="dark")
             await shown.page.screenshot(path=tmp_path / f"{heading}.png")
 
             assert await shown.overflow_px() <= 0, where
-            assert await faint(shown.page) == [], where
+            assert (light, await faint(shown.page)) == ([], []), where
+            await shown.page.emulate_media(color_scheme="light")
 
 
 async def faint(page: Page) -> list[str]:
@@ -193,6 +193,20 @@ async def faint(page: Page) -> list[str]:
         }"""
     )
     return found
+
+
+@pytest.mark.parametrize("call_id", ["%E0%A4%A", "..%2Fnodes"])
+async def test_address_of_no_call_says_so_and_leads_on(
+    prepared: Prepared, open_page: OpenPage, call_id: str
+) -> None:
+    async with dashboard(prepared, open_page) as shown:
+        shown.expected.add(404)
+        await shown.open(f"#/sessions/{call_id}")
+        await expect(shown.page.get_by_role("alert")).to_contain_text("There is no such session.")
+
+        await shown.page.get_by_role("link", name="All calls").click()
+
+        await expect(shown.page.locator(".result")).to_have_count(3)
 
 
 async def test_view_that_does_not_load_says_so_and_is_tried_again(

@@ -21,6 +21,7 @@ from tests.browser.demo_site import until
 from tests.web.operator_stage import Caller, prepared_for
 
 SPEECH_S = 20.0
+POLL_MS = 2000
 
 # Before any script of the page: its peer connections, and what it plays.
 _WATCH_SOUND = """
@@ -250,11 +251,13 @@ async def set_hidden(page: Page, *, hidden: bool) -> None:
 
 async def test_server_that_cannot_write_says_so(unwritable: Prepared, open_page: OpenPage) -> None:
     async with dashboard(unwritable, open_page) as shown:
+        await shown.page.clock.install()
         await shown.open()
 
         state = shown.page.get_by_role("list", name="Server")
         await expect(state.locator(".bad")).to_contain_text("Index: ")
         await shown.stage.admin("drain", "POST")
+        await shown.page.clock.fast_forward(POLL_MS)
         await expect(state).to_contain_text("Draining: no new calls")
 
 
@@ -263,14 +266,17 @@ async def test_server_that_goes_away_is_missed_and_found_again(
 ) -> None:
     async with dashboard(prepared, open_page) as shown:
         caller = await shown.stage.call()
+        await shown.page.clock.install()
         await shown.open()
         await expect(row(shown, caller)).to_be_visible()
         await shown.page.context.set_offline(True)
+        await shown.page.clock.fast_forward(POLL_MS)
         await expect(shown.page.get_by_role("alert").first).to_contain_text(
             "The relay does not answer."
         )
         await expect(row(shown, caller)).to_be_visible()
 
         await shown.page.context.set_offline(False)
+        await shown.page.clock.fast_forward(POLL_MS)
 
         await expect(shown.page.get_by_role("alert").first).to_be_hidden()

@@ -82,6 +82,8 @@ async def test_search_for_words_shows_where_they_were_said_and_opens_the_call_th
         await shown.page.go_back()
         await expect(shown.page.get_by_label("Search transcripts")).to_have_value("order number")
         await expect(results(shown.page)).to_have_count(1)
+        await shown.page.get_by_label("Search transcripts").press("Escape")
+        await expect(results(shown.page)).to_have_count(4)
 
 
 async def test_search_with_filters_keeps_them_in_the_address(
@@ -163,6 +165,7 @@ async def test_deletion_is_asked_for_once_more_and_proven(
         await expect(proof).to_contain_text("A look around found nothing that is left of it.")
         await proof.get_by_role("button", name="Close").click()
         await expect(results(shown.page)).to_have_count(3)
+        await expect(shown.page.get_by_role("link", name="rtc_weather")).to_be_focused()
         assert await asyncio.to_thread(Folders(directory).find, "rtc_order") is None
 
 

@@ -23,9 +23,18 @@ let latest = 0; // a view that is loaded late must not be put over a newer one
 export function route(hash = location.hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
   const params = Object.fromEntries(new URLSearchParams(query));
-  const [name, id] = path.split("/").map(decodeURIComponent);
+  const [name, id] = path.split("/").map(decoded);
   if (name === "sessions" && id) return { view: "call", params: { ...params, id } };
   return { view: Object.hasOwn(VIEWS, name) && name !== "call" ? name : "live", params };
+}
+
+/** @param {string} part of an address, which anybody may have typed */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 async function show() {

@@ -38,6 +38,7 @@ export function levels(onLevels) {
 /** One voice's level, with the peak held for a moment. */
 export class Meter {
   #peak = { db: FLOOR_DB, at: 0 };
+  #drawn = { level: NaN, peak: NaN };
   #bar = h("span", { class: "bar" });
   #mark = h("span", { class: "peak" });
   /** @type {HTMLElement} */ element;
@@ -63,10 +64,17 @@ export class Meter {
   show(db, now = performance.now()) {
     const level = Math.min(0, Math.max(FLOOR_DB, db ?? FLOOR_DB));
     const held = Math.max(0, now - this.#peak.at - HOLD_MS) / 1000;
-    const fallen = this.#peak.db - FALL_DB_S * held;
+    const fallen = Math.max(FLOOR_DB, this.#peak.db - FALL_DB_S * held);
     if (level >= fallen) this.#peak = { db: level, at: now };
+    this.#draw(level, Math.max(level, fallen));
+  }
+
+  /** Only what has changed: of many calls most are silent. @param {number} level @param {number} peak */
+  #draw(level, peak) {
+    if (level === this.#drawn.level && peak === this.#drawn.peak) return;
+    this.#drawn = { level, peak };
     this.#bar.style.setProperty("--level", share(level));
-    this.#mark.style.setProperty("--level", share(Math.max(level, fallen)));
+    this.#mark.style.setProperty("--level", share(peak));
     this.element.setAttribute("aria-valuenow", String(Math.round(level)));
     this.element.setAttribute("aria-valuetext", level > FLOOR_DB ? `${Math.round(level)} dBFS` : "silence");
   }

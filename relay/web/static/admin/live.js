@@ -273,5 +273,5 @@ function owner({ key_id: key, owner: name }) {
 /** @param {any} session */
 function cost({ cost_usd: usd, unpriced_tokens: unpriced, approximate }) {
   if (usd === undefined) return "–";
-  return `${approximate ? "≈ " : ""}${money(usd)}${unpriced ? " +" : ""}`;
+  return `${unpriced ? "≥ " : approximate ? "≈ " : ""}${money(usd)}`; // what has no price is not in it
 }

@@ -52,7 +52,7 @@ export function confirmed({ title, text, action }) {
   });
 }
 
-/** A dialog that tells something, until it is closed. @param {string} title @param {...any} children */
+/** A dialog that tells something; resolves once it is closed. @param {string} title @param {...any} children @returns {Promise<void>} */
 export function tell(title, ...children) {
   const close = h("button", { class: "quiet icon", "aria-label": "Close" }, icon("close"));
   const dialog = h(
@@ -61,9 +61,14 @@ export function tell(title, ...children) {
     h("form", { method: "dialog" }, h("h2", { id: "told-title" }, title), close),
     children,
   );
-  dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
+  return new Promise((done) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      done();
+    });
+  });
 }
 
 /**

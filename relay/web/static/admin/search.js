@@ -79,10 +79,14 @@ class SearchView {
   /** @param {KeyboardEvent} event */
   #onKey(event) {
     if (event.target !== this.#fields.q) return;
-    if (event.key === "Escape") this.#fields.q.blur(); // and the browser clears the field
-    if (event.key !== "ArrowDown") return;
-    event.preventDefault();
-    this.#results.querySelector("a")?.focus();
+    if (event.key === "Escape" && this.#fields.q.value) {
+      event.preventDefault(); // not every browser empties the field, so it is done here
+      this.#fields.q.value = "";
+      this.#search();
+    } else if (event.key === "ArrowDown") {
+      event.preventDefault();
+      this.#results.querySelector("a")?.focus();
+    }
   }
 
   #clear() {
@@ -182,17 +186,21 @@ class SearchView {
     const text = `Audio, transcript, events and index entry of ${session.id} go for good, and what was uploaded of it.`;
     if (!(await confirmed({ title: "Delete this recording?", text, action: "Delete" }))) return;
     try {
-      tell("Deleted", proof(await del(`recordings/${encodeURIComponent(session.id)}`)));
-      this.#remove(row);
+      const deletion = await del(`recordings/${encodeURIComponent(session.id)}`);
+      const neighbour = this.#remove(row);
+      await tell("Deleted", proof(deletion));
+      neighbour?.querySelector("a")?.focus();
     } catch (error) {
-      if (error.body?.remains) tell("Not all of it is deleted", proof(error.body));
+      if (error.body?.remains) await tell("Not all of it is deleted", proof(error.body));
       else this.#complain(`It was not deleted: ${explain(error)}`);
     }
   }
 
-  /** @param {HTMLElement} row */
+  /** @param {HTMLElement} row @returns {Element | undefined} the next one, or the one before */
   #remove(row) {
     const list = row.parentElement;
+    const rows = [...this.#results.querySelectorAll("li.result")];
+    const at = rows.indexOf(row);
     row.remove();
     if (list && !list.children.length) {
       list.previousElementSibling?.remove();
@@ -201,6 +209,7 @@ class SearchView {
     this.#shown--;
     this.#count();
     say("The recording is deleted.");
+    return rows[at + 1] ?? rows[at - 1];
   }
 }
 
