@@ -97,12 +97,13 @@ class _Lines:
 
     def __init__(self, folder: Folder, works: Iterable[Work], parent: int) -> None:
         self._folder = folder
-        self._works = [work for work in works if work in FILES]
+        self._works = tuple(works)
         self._parent = parent
         self._told_at = 0.0
 
     def progress(self, share: float) -> None:
-        """Raises Orphaned: who was killed could not end us."""
+        """Raises Orphaned, for who was killed could not end us, and FileNotFoundError where the
+        folder was deleted."""
         if time.monotonic() >= self._told_at + _TELL_EVERY_S:
             self._told_at = time.monotonic()
             if os.getppid() != self._parent:
@@ -110,9 +111,12 @@ class _Lines:
             self.tell("running", progress=round(share, 3))
 
     def tell(self, state: str, **more: Any) -> None:
-        if self._works:
-            with suppress(OSError):  # the files are worth more than their lines
-                self._folder.update_session({w: {"state": state, **more} for w in self._works})
+        try:
+            self._folder.update_session({w: {"state": state, **more} for w in self._works})
+        except FileNotFoundError:
+            raise
+        except OSError:
+            pass  # the files are worth more than their lines
 
 
 def _work(folder: Folder, works: Sequence[Work], prices: Path | None, parent: int) -> None:
@@ -127,7 +131,8 @@ def _work(folder: Folder, works: Sequence[Work], prices: Path | None, parent: in
     try:
         render(folder, missing, lines.progress)
     except (OSError, NoAudio, av.FFmpegError) as error:
-        lines.tell("failed", reason=str(error))
+        with suppress(FileNotFoundError):
+            lines.tell("failed", reason=str(error))
         raise
     lines.tell("done", progress=1.0, took_s=round(time.monotonic() - began, 3))
 

@@ -60,7 +60,7 @@ class Renderer:
         self._prices = prices
         self._min_timeout_s = min_timeout_s
         self._waiting: dict[Path, _Job] = {}
-        self._unmarked: asyncio.Queue[_Job] = asyncio.Queue()
+        self._unmarked: asyncio.Queue[_Job] = asyncio.Queue(MAX_WAITING)
         self._running: _Job | None = None
         self._told = asyncio.Event()
         self._took = asyncio.Event()
@@ -96,7 +96,8 @@ class Renderer:
         else:
             self._waiting[folder.path] = job  # where it was, if it was there
         if known is None or job.works > known.works:
-            self._unmarked.put_nowait(job)
+            with suppress(asyncio.QueueFull):  # on a disk that hangs; it is rendered all the same
+                self._unmarked.put_nowait(job)
         self._told.set()
         return True
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from relay.core import wav
 from relay.stores import locks
 from relay.stores.audio import inspect
-from relay.stores.folders import Folder
+from relay.stores.folders import Folder, Folders
 from relay.taps import render as module
 from relay.taps.render import BUSY, NoAudio, main, render
 from relay.taps.voices import FRAME_BYTES
@@ -292,3 +292,27 @@ def test_program_whose_parent_is_gone_ends(folder: Folder, monkeypatch: pytest.M
     assert folder.session()["mix"] == {"state": "running", "progress": 0.0}
     assert not (folder.path / "mix.ogg").exists()
     assert not list(folder.path.glob(".*"))
+
+
+def test_program_whose_folder_is_deleted_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path)
+    stage.speak("up", stream(opus_tone(440, 1.0)))
+    stage.end(3.0)
+    update, told = Folder.update_session, list[object]()
+
+    def delete(self: Folder, change: Any) -> None:
+        told.append(change)
+        if len(told) == 3:
+            Folders(tmp_path).delete(self)
+        update(self, change)
+
+    monkeypatch.setattr(os, "nice", lambda _: None)
+    monkeypatch.setattr(module, "_TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(Folder, "update_session", delete)
+
+    assert main([str(stage.folder.path), "mix", "waveform"]) == 1
+
+    assert len(told) == 4  # and the attempt to say why
+    assert list(tmp_path.iterdir()) == []
