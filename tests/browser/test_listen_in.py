@@ -36,7 +36,8 @@ async def ear(page: Page, track: int) -> list[sound.Heard]:
 async def chimed(page: Page) -> None:
     """Waits until the upstream's track has the second tone that leads the simulator's answers."""
     await page.wait_for_function(
-        "ears[1].some(({rms, tones}) => rms > 0.01 && tones[1] > 0.7)", timeout=watch.TIMEOUT_MS
+        "() => ears[1].some(({rms, tones}) => rms > 0.01 && tones[1] > 0.7)",
+        timeout=watch.TIMEOUT_MS,
     )
 
 
@@ -50,7 +51,7 @@ async def test_listener_hears_the_client_then_the_simulators_answer_and_no_echo(
         listen = shown.page.get_by_role("button", name="Listen in")
         await listen.click()
         await expect(shown.page.get_by_role("button", name="Listening")).to_be_visible()
-        await shown.page.wait_for_function("ears.length === 2")
+        await shown.page.wait_for_function("() => ears.length === 2")
 
         await callpage.Mouth(caller).say(spoken)
         asked = await shown.page.evaluate("performance.now()")
