@@ -109,10 +109,12 @@ async def test_live_call_appears_is_seen_to_speak_and_goes(
     prepared: Prepared, open_page: OpenPage, speech: list[bytes]
 ) -> None:
     async with dashboard(prepared, open_page) as shown:
+        await shown.page.clock.install()
         await shown.open()
         await expect(shown.page.get_by_text("No call is running.")).to_be_visible()
 
         caller = await shown.stage.call()
+        await shown.page.clock.fast_forward(POLL_MS)
 
         await expect(row(shown, caller)).to_contain_text("gpt-realtime-2.1")
         await expect(shown.page.get_by_role("heading", level=1)).to_have_text("Live calls1")
@@ -128,6 +130,7 @@ async def test_live_call_appears_is_seen_to_speak_and_goes(
             re.compile(r"^tokens[1-9][\d,]*$")
         )
         await shown.stage.hang_up(caller)
+        await shown.page.clock.fast_forward(POLL_MS)
         await expect(row(shown, caller)).to_have_count(0)
         await expect(shown.page.get_by_text("No call is running.")).to_be_visible()
 
