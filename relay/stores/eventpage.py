@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 from relay.core import eventline, hashchain
 from relay.core.eventline import Glance, MalformedLine
 from relay.core.ids import Direction
+from relay.stores.breathing import breathing
 from relay.stores.kept import KeptFile
 
 MAX_LIMIT: Final = 500
@@ -25,8 +26,6 @@ MAX_EVENT_BYTES: Final = 256 * 1024
 """A larger event is told of by its size alone, as in a live call."""
 
 SEARCH_S: Final = 0.5
-_PORTION_S: Final = 0.0005
-_PAUSE_S: Final = 0.0002
 _NEAR_BYTES: Final = 1 << 16
 """So near it is read through, not bisected."""
 
@@ -125,10 +124,9 @@ def _rendered(line: Glance) -> bytes:
 
 def _lines(source: KeptFile, after: int) -> Iterator[Glance]:
     """Those behind number `after`, up to one that is cut off or no line."""
-    portion_ends_s = time.monotonic() + _PORTION_S
     with source.open("rb") as file:
         _seek(file, after)
-        for raw in file:
+        for raw in breathing(file):
             members = hashchain.members_of(raw[:-1]) if raw.endswith(b"\n") else None
             if members is None:
                 return
@@ -138,9 +136,6 @@ def _lines(source: KeptFile, after: int) -> Iterator[Glance]:
                 return
             if line.sequence > after:
                 yield line
-            if time.monotonic() > portion_ends_s:
-                time.sleep(_PAUSE_S)
-                portion_ends_s = time.monotonic() + _PORTION_S
 
 
 def _seek(file: BinaryIO, after: int) -> None:

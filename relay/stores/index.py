@@ -100,12 +100,17 @@ class Index:
 
     async def usage(self, by: Sequence[GroupBy], query: Query | None = None) -> list[UsageRow]:
         """Sums as `core.usagetotals.aggregate` gives them, of the conversations of a query."""
+        return await asyncio.to_thread(list, await self.usage_sums(by, query))
+
+    async def usage_sums(self, by: Sequence[GroupBy], query: Query | None = None) -> sql.UsageSums:
+        """The same, to be read by a thread, row by row."""
         query = query or Query()
         calls = sql.calls_by(query, by, is_sqlite=self._is_sqlite)
         charges = sql.charges_by(query, by, is_sqlite=self._is_sqlite)
         async with self.database.reading() as connection:
-            rows = await _rows(connection, calls), await _rows(connection, charges)
-        return await asyncio.to_thread(sql.usage_rows, *rows)
+            return sql.UsageSums(
+                await _groups(connection, calls, by), await _groups(connection, charges, by)
+            )
 
     async def _hits(
         self, connection: AsyncConnection, query: Query, found: Mapping[int, Conversation]
@@ -242,11 +247,13 @@ class Index:
         return CONVERSATIONS.c.origin == self.origin
 
 
-async def _rows(connection: AsyncConnection, select: sa.Select[Any]) -> list[sa.RowMapping]:
+async def _groups(
+    connection: AsyncConnection, select: sa.Select[Any], by: Sequence[GroupBy]
+) -> dict[sql.Group, tuple[Any, ...]]:
     """Thousands of rows, in portions: each takes the event loop for a ms."""
-    found: list[sa.RowMapping] = []
-    result = await connection.stream(select)
-    async for portion in result.mappings().partitions(_PORTION):
-        found += portion
+    found: dict[sql.Group, tuple[Any, ...]] = {}
+    result = await connection.stream(select, execution_options={"max_row_buffer": _PORTION})
+    async for portion in result.partitions(_PORTION):
+        found.update(sql.group_of(row, by) for row in portion)
         await asyncio.sleep(0)
     return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from relay.core.errors import InvalidRequest
 from relay.core.tokens import MODALITIES
 from relay.core.usagetotals import GroupBy, UsageRow
 from relay.stores import search
+from relay.stores.breathing import breathing
 from relay.stores.conversation import Conversation, State, UploadState
 from relay.stores.rows import cost_of, seconds_of, tokens_of
 from relay.stores.schema import CHARGES, CONVERSATIONS
@@ -126,6 +127,10 @@ _TOKEN_COLUMNS: Final = tuple(
 )
 _SUMMED: Final = (*_TOKEN_COLUMNS, "unknown", "unknown_cached", "ms")
 _COST_COLUMNS: Final = ("cost_nano_usd", "unpriced_tokens", "unpriced_ms")
+_CHARGE_SUMS: Final = (*_SUMMED, *_COST_COLUMNS, "is_approximate")
+_GROUPS: Final[tuple[GroupBy, ...]] = ("day", "key", "model")
+
+Group = tuple[date | None, str | None, str | None]
 
 
 def calls_by(query: Query, by: Sequence[GroupBy], *, is_sqlite: bool) -> sa.Select[Any]:
@@ -156,40 +161,51 @@ def charges_by(query: Query, by: Sequence[GroupBy], *, is_sqlite: bool) -> sa.Se
     )
 
 
-def usage_rows(calls: Sequence[sa.RowMapping], charges: Sequence[sa.RowMapping]) -> list[UsageRow]:
-    """Both sums, a row for each group; the newest day first, then by key and model."""
-    rows = {
-        _group(row): UsageRow(
-            *_group(row),
-            calls=int(row["calls"]),
-            duration_s=float(seconds_of(row["duration_ms"])),
+@dataclass(frozen=True, slots=True)
+class UsageSums:
+    """Both sums, by group (day, key, model; None where it was not grouped by).
+
+    As plain numbers, for there may be thousands of groups: as rows, all at once, they would have
+    Python's garbage collector look at everything there is, and calls wait for that.
+    """
+
+    calls: dict[Group, tuple[Any, ...]]
+    charges: dict[Group, tuple[Any, ...]]
+
+    def __iter__(self) -> Iterator[UsageRow]:
+        """The newest day first, then by key and model. For a thread: it breathes."""
+        for group in _ordered({**self.calls, **self.charges}):
+            yield self._row(group)
+
+    def _row(self, group: Group) -> UsageRow:
+        calls, duration_ms = self.calls.get(group, (0, 0))
+        row = UsageRow(*group, calls=int(calls), duration_s=float(seconds_of(duration_ms)))
+        charged = self.charges.get(group)
+        if charged is None:
+            return row
+        sums = dict(zip(_CHARGE_SUMS, charged, strict=True))
+        return replace(
+            row, tokens=tokens_of(sums), seconds=seconds_of(sums["ms"]), cost=cost_of(sums)
         )
-        for row in calls
-    }
-    for row in charges:
-        group = _group(row)
-        own = rows.get(group, UsageRow(*group))
-        rows[group] = UsageRow(
-            *group,
-            calls=own.calls,
-            duration_s=own.duration_s,
-            tokens=tokens_of(row),
-            seconds=seconds_of(row["ms"]),
-            cost=cost_of(row),
-        )
-    return sorted(rows.values(), key=_row_order)
+
+
+def group_of(row: Sequence[Any], by: Sequence[GroupBy]) -> tuple[Group, tuple[Any, ...]]:
+    """A row of `calls_by` or `charges_by`: its group, and its sums."""
+    values = iter(row)
+    day, key, model = (next(values) if name in by else None for name in _GROUPS)
+    return (day, key, model), tuple(values)
 
 
 def _groups(by: Sequence[GroupBy], model: sa.ColumnElement[Any]) -> list[sa.Label[Any]]:
     known = {"day": CONVERSATIONS.c.day, "key": CONVERSATIONS.c.key_id, "model": model}
-    return [known[name].label(f"group_{name}") for name in known if name in by]
+    return [known[name].label(f"group_{name}") for name in _GROUPS if name in by]
 
 
-def _group(row: sa.RowMapping) -> tuple[Any, Any, Any]:
-    day, key, model = (row.get(f"group_{name}") for name in ("day", "key", "model"))
-    return day, key, model
-
-
-def _row_order(row: UsageRow) -> tuple[int, str, str]:
-    day = 0 if row.day is None else -row.day.toordinal()
-    return day, row.key or "", row.model or ""
+def _ordered(groups: Iterable[Group]) -> Iterator[Group]:
+    """Sorted a day at a time: a sort lets go of the interpreter at its end alone."""
+    days: dict[date | None, list[Group]] = {}
+    for group in breathing(groups):
+        days.setdefault(group[0], []).append(group)
+    newest_first = sorted(days, key=lambda day: 0 if day is None else -day.toordinal())
+    for day in newest_first:
+        yield from breathing(sorted(days[day], key=lambda group: (group[1] or "", group[2] or "")))

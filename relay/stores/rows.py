@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
 
@@ -109,7 +109,7 @@ def conversation_of(row: sa.RowMapping) -> Conversation:
     )
 
 
-def tokens_of(row: sa.RowMapping) -> TokenUsage:
+def tokens_of(row: Mapping[Any, Any]) -> TokenUsage:
     """The tokens of a row, or of the sums, of CHARGES."""
     given, cached, output = (
         Tokens(*(int(row[f"{kind}_{modality}"]) for modality in MODALITIES))
@@ -118,7 +118,7 @@ def tokens_of(row: sa.RowMapping) -> TokenUsage:
     return TokenUsage(given, cached, output, int(row["unknown"]), int(row["unknown_cached"]))
 
 
-def cost_of(row: sa.RowMapping) -> Cost:
+def cost_of(row: Mapping[Any, Any]) -> Cost:
     """The cost of a row, or of the sums, of CONVERSATIONS or CHARGES."""
     return Cost(
         usd=Decimal(int(row["cost_nano_usd"])) / NANO_USD,

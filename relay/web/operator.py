@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from relay.core.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from relay.core.transcript import MalformedTranscript, Transcript
-from relay.core.usagetotals import GroupBy, UsageRow
+from relay.core.usagetotals import GroupBy
 from relay.session.calls import Calls
 from relay.session.facts import facts
 from relay.session.listeners import Listeners
@@ -23,7 +23,7 @@ from relay.stores.eventpage import EventPage, EventQuery, event_page
 from relay.stores.folders import AUDIO_FILES, EVENTS
 from relay.stores.kept import READ_TIMEOUT_S, Kept, KeptElsewhere, KeptFile, OutOfReach
 from relay.stores.locks import FolderInUse
-from relay.stores.query import Page, Query
+from relay.stores.query import Page, Query, UsageSums
 from relay.stores.store import Store
 from relay.taps.observer import Observer, Watched
 from relay.taps.renderer import Renderer
@@ -90,10 +90,10 @@ class Operator:
         with told_by_the_store():
             return await self._kept().index.search(query, cursor=cursor, limit=limit)
 
-    async def usage(self, by: Sequence[GroupBy], query: Query) -> list[UsageRow]:
+    async def usage(self, by: Sequence[GroupBy], query: Query) -> UsageSums:
         """Sums over stored conversations. Raises StoreUnavailable, InvalidRequest."""
         with told_by_the_store():
-            return await self._kept().index.usage(by, query)
+            return await self._kept().index.usage_sums(by, query)
 
     async def delete(self, session_id: str, by: str) -> Deletion:
         """Deletes a stored conversation everywhere. Raises NotFound, Conflict, StoreUnavailable."""
