@@ -53,10 +53,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that takes calls. `url` is what a person opens, `admin_port` the operator's own, if
-    there is one."""
+    """A server that takes calls. `url` is what a person opens, and `dashboard_url` its operator;
+    `admin_port` is the operator's own, if there is one."""
 
     url: str
+    dashboard_url: str
     port: int
     admin_port: int | None = None
 
@@ -92,11 +93,13 @@ async def serving(prepared: Prepared) -> AsyncIterator[Server]:
         stack.push_async_callback(parts.operator.meters.close)
         # The first step down, for the stack is undone from its top:
         stack.callback(parts.admission.drain)
-        url = settings.http.public_url or _url(settings.http, port)
+        http, admin = settings.http, settings.admin
+        url = http.public_url or _url(prepared, http.host, port)
+        admin_url = _url(prepared, admin.host or http.host, admin_port) if admin_port else url
         log.info("server.started", url=url, **_start_facts(settings, parts.sockets, parts.turn))
         for problem in reach_problems(settings, parts.sockets.candidates):
             log.warning("server.out_of_reach", problem=problem)
-        yield Server(url, port, admin_port)
+        yield Server(url, f"{admin_url.rstrip('/')}/admin/", port, admin_port)
         log.info("server.stopping", calls=parts.calls.live_count())
 
 
@@ -237,9 +240,9 @@ def _why_not_ready(admission: Admission, sockets: Sockets, turn: Turn) -> str | 
     return None
 
 
-def _url(http: HttpSettings, port: int) -> str:
-    host = "localhost" if http.host in ("", "0.0.0.0", "::") else http.host  # noqa: S104
-    scheme = "http" if http.tls_cert is None else "https"
+def _url(prepared: Prepared, host: str, port: int) -> str:
+    host = "localhost" if host in ("", "0.0.0.0", "::") else host  # noqa: S104
+    scheme = "http" if prepared.tls is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 

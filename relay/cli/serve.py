@@ -41,6 +41,7 @@ async def serve_until(stopped: asyncio.Event, prepared: Prepared) -> None:
     try:
         async with serving(prepared) as server:
             click.echo(f"Open {server.url} in a browser. Ctrl-C ends it.")
+            click.echo(f"The dashboard is {server.dashboard_url}")
             await stopped.wait()
     except CannotStart as error:
         raise Failed(str(error)) from None

@@ -43,6 +43,7 @@ async def test_admin_port_serves_the_operators_side_and_nothing_else_does(
         own = f"http://127.0.0.1:{server.admin_port}"
 
         assert server.admin_port not in (None, server.port)
+        assert server.dashboard_url == f"{own}/admin/"
         assert [await status(own + path) for path in (NODES, "/", "/v1/realtime/calls")] == [
             200,
             404,

@@ -57,7 +57,9 @@ def test_demo_takes_a_call_and_hangs_it_up_when_it_is_stopped(
     assert headers["Location"].startswith("/v1/realtime/calls/rtc_")
     assert "relay_sessions 1.0" in metrics
     assert code == 0
-    assert demo.out == f"Open {url} in a browser. Ctrl-C ends it.\n"
+    assert demo.out == (
+        f"Open {url} in a browser. Ctrl-C ends it.\nThe dashboard is {url}/admin/\n"
+    )
     events = logged(demo.err)
     (ended,) = [line for line in events if line["event"] == "session.ended"]
     assert (ended["outcome"], ended["reason"]) == ("drained", "server_shutdown")
