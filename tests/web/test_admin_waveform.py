@@ -12,6 +12,7 @@ import pytest
 
 from relay.app import Prepared
 from relay.stores.folders import Folder, Folders
+from tests.stores.waiting import until
 from tests.taps.sounds import opus_tone
 from tests.taps.stage import Stage, stream
 from tests.web.conftest import Serve
@@ -151,6 +152,32 @@ async def test_waveform_that_cannot_be_written_is_an_error(
 
     assert statuses == {202, 409}
     assert "waveform.json" in problem["error"]["message"]
+
+
+@pytest.fixture
+def uploading(directory: Path, tmp_path: Path) -> Prepared:
+    """Nothing stays here."""
+    changes = {
+        "recording.upload_url": (tmp_path / "target").as_uri(),
+        "recording.delete_after_upload": True,
+    }
+    return prepared_for(directory, changes)
+
+
+async def test_waveform_is_uploaded_before_the_folder_goes_and_served_from_there(
+    uploading: Prepared, directory: Path
+) -> None:
+    async with operating(uploading) as stage:
+        caller = await stage.call()
+        await caller.speak(opus_tone(440, 0.5))
+        await stage.hang_up(caller)
+        folder = await asyncio.to_thread(Folders(directory).find, caller.id)
+        assert folder is not None
+        await until(lambda: not folder.path.exists())
+        status, told = await stage.admin(f"sessions/{caller.id}/waveform")
+
+    assert status == 200
+    assert max(told["data"][1::4]) > 20
 
 
 @pytest.mark.parametrize("state", ["ended", "live"])
