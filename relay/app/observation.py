@@ -10,7 +10,6 @@ from typing import Final
 import structlog
 
 from relay.app.errors import CannotStart
-from relay.app.options import revealed
 from relay.core.ids import LegName
 from relay.core.pricing import InvalidPrices, PriceTable
 from relay.core.quality import LegSample
@@ -18,11 +17,10 @@ from relay.rtc import LegStats
 from relay.session.calls import Calls
 from relay.session.model import CallSnapshot
 from relay.settings import RecordingSettings, Settings
-from relay.stores.archive import ArchiveOptions, InvalidUploadUrl
+from relay.stores.archive import InvalidUploadUrl
 from relay.stores.database import InvalidStoreUrl
-from relay.stores.retention import RetentionOptions
-from relay.stores.store import Store, StoreOptions
-from relay.stores.uploader import UploaderOptions
+from relay.stores.options import store_options
+from relay.stores.store import Store
 from relay.taps.observer import Completed, Observer
 from relay.taps.reader import Reader
 from relay.taps.reading import Listeners
@@ -145,21 +143,6 @@ async def _store(settings: Settings, observer: Observer) -> Store | None:
         return Store(store_options(settings), observer.holds)
     except (InvalidStoreUrl, InvalidUploadUrl) as error:
         raise CannotStart(str(error)) from None
-
-
-def store_options(settings: Settings) -> StoreOptions:
-    """What is kept where, and for how long."""
-    recording = settings.recording
-    url, days = recording.upload_url, recording.retention_days
-    return StoreOptions(
-        directory=recording.directory,
-        url=revealed(settings.store.url) or "",
-        upload=None if url is None else ArchiveOptions(url),
-        uploader=UploaderOptions(
-            delete_after=recording.delete_after_upload, wait_for_mix=recording.mix
-        ),
-        retention=RetentionOptions(days) if days else None,
-    )
 
 
 def _works(recording: RecordingSettings) -> tuple[Work, ...]:

@@ -16,8 +16,7 @@ import click
 
 from relay.cli.common import Failed, config_option, read_settings, run
 from relay.core.errors import RelayError
-from relay.settings import Settings
-from relay.stores.archive import ArchiveOptions, ArchiveUnavailable, InvalidUploadUrl
+from relay.stores.archive import ArchiveUnavailable, InvalidUploadUrl
 from relay.stores.conversation import Conversation, one_line
 from relay.stores.database import IndexUnavailable, InvalidStoreUrl
 from relay.stores.delete import StillLive
@@ -26,9 +25,11 @@ from relay.stores.feed import DirectoryGone
 from relay.stores.folders import Folder, Folders, UnsafeId
 from relay.stores.kept import KeptElsewhere, OutOfReach
 from relay.stores.locks import FolderInUse
+from relay.stores.options import store_options
 from relay.stores.query import MAX_LIMIT, Page, Query
 from relay.stores.reading import looks_live
 from relay.stores.reindex import Reindexed, reindex
+from relay.stores.sentfile import FileChanged
 from relay.stores.store import Store, StoreOptions, prepared_store
 from relay.telemetry.logging import logging_to
 
@@ -47,7 +48,7 @@ _DATE: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @click.pass_context
 def recordings(context: click.Context, config: Path | None) -> None:
     """Stored conversations: found, proved, copied, deleted. No server has to run."""
-    context.obj = _options(read_settings(config).settings)
+    context.obj = store_options(read_settings(config).settings)
 
 
 @recordings.command("list")
@@ -150,6 +151,31 @@ def reindex_(options: StoreOptions) -> None:
         raise Failed(f"what was uploaded could not be read: {done.failing}")
 
 
+@recordings.command("upload")
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.pass_obj
+def upload_(options: StoreOptions, ids: tuple[str, ...]) -> None:
+    """Upload conversations now: these, or all whose upload was given up."""
+    if options.upload is None:
+        raise Failed("There is nowhere to upload to: set recording.upload_url")
+
+    async def send(store: Store) -> tuple[int, int]:
+        wanted = ids or await _given_up(store)
+        folders = await asyncio.to_thread(_found, options, wanted) if wanted else []
+        failed = 0
+        with _progress(len(folders), "conversations") as tell:
+            for done, folder in enumerate(folders, start=1):
+                problem = await _upload(store, folder)
+                failed += problem is not None
+                click.echo(f"{folder.id}  {one_line(problem or 'uploaded')}")
+                tell(done, len(folders))
+        return failed, len(folders)
+
+    failed, total = _with_store(options, send)
+    if failed:
+        raise Failed(f"{failed} of {total} conversations are not uploaded")
+
+
 @recordings.command()
 @click.argument("conversation_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -173,16 +199,6 @@ def delete(options: StoreOptions, conversation_id: str, yes: bool, reason: str) 
 
 
 # --- the store ---
-
-
-def _options(settings: Settings) -> StoreOptions:
-    recording, url = settings.recording, settings.store.url
-    upload = recording.upload_url
-    return StoreOptions(
-        directory=recording.directory.absolute(),
-        url="" if url is None else url.get_secret_value(),
-        upload=None if upload is None else ArchiveOptions(upload),
-    )
 
 
 def _check_directory(options: StoreOptions) -> None:
@@ -239,6 +255,21 @@ def _found(options: StoreOptions, ids: Sequence[str]) -> list[Folder]:
         raise Failed(f"{missing[0]} is not in {options.directory}; one that was uploaded: "
                      "`relay recordings export` it first")  # fmt: skip
     return [folder for _, folder in found if folder is not None]
+
+
+async def _given_up(store: Store) -> list[str]:
+    pages = _pages(store, Query(upload="failed"), sys.maxsize)
+    return [found.id async for page in pages for found in page.conversations if found.is_local]
+
+
+async def _upload(store: Store, folder: Folder) -> str | None:
+    """Why it could not be."""
+    assert store.uploader is not None
+    try:
+        await store.uploader.retry(folder)
+    except (ArchiveUnavailable, FileChanged, FolderInUse, OSError, StillLive) as error:
+        return str(error)
+    return None
 
 
 # --- what is shown ---

@@ -21,6 +21,7 @@ from relay.stores import locks
 from relay.stores.archive import Archive, ArchiveRefused, ArchiveUnavailable
 from relay.stores.conversation import UploadState
 from relay.stores.database import IndexUnavailable
+from relay.stores.delete import StillLive
 from relay.stores.feed import Feed
 from relay.stores.folders import Folder
 from relay.stores.locks import FolderInUse
@@ -104,8 +105,10 @@ class Uploader:
         """Tries a folder once, now, even one that was given up; with or without `run`. One that
         fails is from then on tried again as any other is.
 
-        Raises FolderInUse, ArchiveUnavailable, FileChanged, IndexUnavailable, OSError.
+        Raises StillLive, FolderInUse, ArchiveUnavailable, FileChanged, IndexUnavailable, OSError.
         """
+        if self._is_live(folder.id):
+            raise StillLive(f"{folder.id} is still running")
         async with locks.using(folder):
             record = await asyncio.to_thread(read_record, folder, self._archive.url)
             if not await asyncio.to_thread(is_uploaded, folder, record):

@@ -15,7 +15,7 @@ from relay.core import eventline, hashchain
 from relay.core.hashchain import Link
 from relay.stores.archive import Archive, ArchiveOptions
 from relay.stores.folders import Folder, Folders
-from relay.stores.upload import upload
+from relay.stores.upload import UploadRecord, upload, write_record
 from tests.cli.conftest import Run
 from tests.stores.conversations import BEGAN, make_folder
 
@@ -303,3 +303,76 @@ def test_recordings_delete_of_a_call_that_seems_to_run_refuses(run: Run, directo
     assert result.code == 1
     assert "still running" in result.err
     assert folder.path.is_dir()
+
+
+# -- upload
+
+
+def given_up(directory: Path, conversation_id: str) -> Folder:
+    folder = make_folder(directory, conversation_id, "Hello.")
+    url = (directory.parent / "archive").as_uri()
+    write_record(folder, UploadRecord(url, state="failed", attempts=9, error="no answer"))
+    return folder
+
+
+def test_recordings_upload_sends_what_was_given_up_and_nothing_else(
+    run: Run, directory: Path
+) -> None:
+    given_up(directory, "rtc_1")
+    make_folder(directory, "rtc_2", "Good day.")
+
+    result = run("recordings", "upload")
+    again = run("recordings", "upload")
+    listed = run("recordings", "list", "--json")
+
+    assert (result.code, result.out) == (0, "rtc_1  uploaded\n")
+    assert (again.code, again.out) == (0, "")
+    states = {row["id"]: row["upload"] for row in map(json.loads, listed.out.splitlines())}
+    assert states == {"rtc_1": "uploaded", "rtc_2": "none"}
+    archive = directory.parent / "archive"
+    assert [path.parent.name for path in archive.rglob("session.json")] == ["rtc_1"]
+
+
+def test_recordings_upload_of_ids_sends_them_and_lets_go_of_them_where_it_is_set(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY_RECORDING__DELETE_AFTER_UPLOAD", "true")
+    folder = make_folder(directory, "rtc_2", "Good day.")
+
+    result = run("recordings", "upload", "rtc_2")
+    missing = run("recordings", "upload", "rtc_3")
+
+    assert (result.code, result.out) == (0, "rtc_2  uploaded\n")
+    assert not folder.path.exists()
+    assert missing.code == 1
+    assert "rtc_3 is not in" in missing.err
+
+
+def test_recordings_upload_that_fails_or_still_runs_says_why(run: Run, directory: Path) -> None:
+    (directory.parent / "archive").write_text("a file where a folder should be")
+    given_up(directory, "rtc_1")
+    make_folder(directory, "rtc_2", started_at=datetime.now(UTC), state="live", end=None)
+
+    result = run("recordings", "upload", "rtc_1", "rtc_2")
+    [row] = [
+        json.loads(line)
+        for line in run("recordings", "list", "--json").out.splitlines()
+        if '"rtc_1"' in line
+    ]
+
+    assert result.code == 1
+    assert "2 of 2 conversations are not uploaded" in result.err
+    assert result.out.splitlines()[1] == "rtc_2  rtc_2 is still running"
+    assert row["upload"] in ("waiting", "refused")
+    assert row["upload_error"]
+
+
+def test_recordings_upload_without_a_target_says_what_to_set(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RELAY_RECORDING__UPLOAD_URL")
+
+    result = run("recordings", "upload")
+
+    assert result.code == 1
+    assert "recording.upload_url" in result.err
