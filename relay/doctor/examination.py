@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from relay.app.options import turn_context
-from relay.doctor import clock, local, servers, upstream
+from relay.doctor import clock, local, servers, storage, upstream
 from relay.doctor.finding import Finding, Status
 from relay.settings import Settings
 
@@ -16,6 +16,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     them up at once."""
     yield await asyncio.to_thread(local.http_port, settings)
     for finding in local.media(settings):
+        yield finding
+    async for finding in storage.examine(settings):
         yield finding
     ca = await asyncio.to_thread(turn_context, settings)
     known = dict.fromkeys((*settings.ice.for_clients, *settings.ice.for_upstream))

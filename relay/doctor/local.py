@@ -1,4 +1,4 @@
-"""This machine: ports, what would be advertised, disk."""
+"""This machine: ports, and what would be advertised."""
 
 from __future__ import annotations
 

@@ -110,6 +110,13 @@ class Database:
         if self.is_sqlite:
             self._file = await asyncio.to_thread(_identity, self._path)
 
+    async def probe(self) -> None:
+        """Shows that it answers and takes writes; changes nothing. Raises IndexUnavailable."""
+        if self._engine is None:
+            self._engine = await asyncio.to_thread(self._create_engine)
+        async with self.writing() as connection:
+            await connection.execute(sa.select(1))
+
     async def is_the_same(self) -> bool:
         """Whether it is still what `prepare` prepared; False if its file was taken away."""
         if self._file is None:

@@ -1,4 +1,4 @@
-"""Settings → what is kept where. Not with `app`'s options: a terminal asks without WebRTC loaded."""
+"""Settings → what is kept where. Not among `app`'s, for a terminal asks without WebRTC loaded."""
 
 from __future__ import annotations
 
