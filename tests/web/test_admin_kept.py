@@ -281,6 +281,24 @@ async def test_filter_that_a_database_does_not_take_is_no_defect(
     assert status == wanted
 
 
+async def test_nothing_is_kept_where_recording_is_off_and_an_index_is_set(
+    calls: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index.sqlite"
+    prepared = await prepare_at(calls, recording__mode="off", store__url=f"sqlite:///{index}")
+    async with operating(prepared) as stage:
+        caller = await stage.call()
+        await caller.ask("Do you count this?")
+        await stage.hang_up(caller)
+        usage = await stage.admin("usage")
+        _, listed = await stage.admin("sessions")
+
+    assert usage[0] == 503
+    assert "recording.mode" in usage[1]["error"]["message"]
+    assert listed["sessions"] == []
+    assert not await asyncio.to_thread(index.exists)
+
+
 async def test_deleted_upload_leaves_nothing_at_the_target(calls: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     await keep_uploaded(archive, "rtc_1")
