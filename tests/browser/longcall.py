@@ -117,8 +117,10 @@ def _answer(n: int, created_s: float, audible_s: float) -> Iterator[Spoken]:
     of = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
     message = {"id": item, "type": "message", "role": "assistant", "content": []}
     delta, done = "response.output_audio_transcript.delta", "response.output_audio_transcript.done"
-    yield _down(created_s, "response.created", response={"id": response, "status": "in_progress"})
+    begun = {"id": response, "status": "in_progress", "conversation_id": "conv_1"}
+    yield _down(created_s, "response.created", response=begun)
     yield _down(created_s, "response.output_item.added", response_id=response, item=message)
+    yield _down(created_s, "conversation.item.added", previous_item_id=f"item_u{n}", item=message)
     yield _down(audible_s, "output_audio_buffer.started", response_id=response)
     for piece in range(DELTAS):
         at_s = audible_s + piece * 0.05
@@ -126,7 +128,7 @@ def _answer(n: int, created_s: float, audible_s: float) -> Iterator[Spoken]:
     yield _down(audible_s + 4.0, done, **of, transcript=f"Answer number {n}: {WORDS * 2}")
     used = {"input_tokens": 300 + n, "input_token_details": {"text_tokens": 100, "audio_tokens": n}}
     spent = {"output_tokens": 210, "output_token_details": {"audio_tokens": 160, "text_tokens": 50}}
-    ended = {"id": response, "status": "completed", "usage": {**used, **spent}}
+    ended = {**begun, "status": "completed", "usage": {**used, **spent}}
     yield _down(audible_s + 4.1, "response.done", response=ended)
     yield _down(audible_s + ANSWERED_S, "output_audio_buffer.stopped", response_id=response)
 

@@ -398,30 +398,47 @@ async def test_stored_call_is_deleted_after_a_question(
 # What needs no call
 
 
-@pytest.mark.parametrize(
-    ("leader", "follower", "rate", "wanted"),
-    [
-        (10.0, 10.005, 1, {"seek": False, "rate": 1}),
-        (10.0, 10.03, 1, {"seek": False, "rate": pytest.approx(0.955)}),
-        (10.0, 9.97, 2, {"seek": False, "rate": pytest.approx(2.09)}),
-        (10.0, 9.75, 1, {"seek": False, "rate": pytest.approx(1.06)}),
-        (10.0, 9.0, 1, {"seek": True, "rate": 1}),
-    ],
-)
 async def test_clock_lock_takes_up_little_and_seeks_far(
-    empty_handed: Prepared,
-    open_page: OpenPage,
-    leader: float,
-    follower: float,
-    rate: float,
-    wanted: dict[str, Any],
+    empty_handed: Prepared, open_page: OpenPage
 ) -> None:
+    given = [
+        (10, 10.005, 1),
+        (10, 10.03, 1),
+        (10, 9.97, 2),
+        (10, 9.75, 1),
+        (10, 9, 1),
+        (10, 9.5, 2),
+    ]
     async with dashboard(empty_handed, open_page) as shown:
         await shown.open()
 
         found = await shown.page.evaluate(
-            """async (given) => (await import("/admin/call/clocklock.js")).correction(...given)""",
-            [leader, follower, rate],
+            """async (given) => {
+                const { correction } = await import("/admin/call/clocklock.js");
+                return given.map((one) => correction(...one));
+            }""",
+            given,
         )
 
-        assert found == wanted
+        assert [one["seek"] for one in found] == [False, False, False, False, True, False]
+        rates = [one["rate"] for one in found]
+        assert rates == pytest.approx([1, 0.955, 2.09, 1.06, 1, 2.12])
+
+
+async def test_clock_lock_is_led_by_who_goes_on(
+    empty_handed: Prepared, open_page: OpenPage
+) -> None:
+    short, long = {"duration": 5, "ended": False}, {"duration": 9, "ended": False}
+    over = {"duration": 9, "ended": True}
+    async with dashboard(empty_handed, open_page) as shown:
+        await shown.open()
+
+        found = await shown.page.evaluate(
+            """async (given) => {
+                const { leaderOf } = await import("/admin/call/clocklock.js");
+                return given.map((one) => leaderOf(...one));
+            }""",
+            [[[short, long], 0], [[over, short, long], 0], [[over, over], 1], [[], 0]],
+        )
+
+        assert found == [0, 2, None, None]

@@ -68,7 +68,7 @@ export class StoredEvents {
   async need(from, to) {
     const pages = [];
     for (let page = Math.floor(from / PAGE); page <= Math.floor(to / PAGE); page += 1) {
-      if (!this.#pages.has(page) && page * PAGE < this.count) pages.push(this.#fetch(page));
+      if (!this.#pages.has(page) && (page === 0 || page * PAGE < this.count)) pages.push(this.#fetch(page));
     }
     return (await Promise.all(pages)).some(Boolean);
   }
@@ -84,8 +84,9 @@ export class StoredEvents {
   async #fetchNow(page) {
     const { events, next } = await this.#load({ after: page * PAGE - 1, limit: PAGE });
     this.#pages.set(page, events);
-    if (next === null) this.count = page * PAGE + events.length; // the session may have told another number
-    else this.count = Math.max(this.count, page * PAGE + events.length);
+    const here = page * PAGE + events.length;
+    // The session may have told another number, or none: one row more leads on to what there is.
+    this.count = next === null ? here : Math.max(this.count, here + 1);
     if (this.#pages.size > MAX_PAGES) {
       const far = [...this.#pages.keys()].sort((a, b) => Math.abs(b - page) - Math.abs(a - page))[0];
       this.#pages.delete(far);

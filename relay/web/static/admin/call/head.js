@@ -14,7 +14,7 @@ const LISTENER_LOST = "Listening has ended.";
 
 export class HeadView {
   #id;
-  #session;
+  #told = "";
   /** @type {import("../listen.js").Listening | null} */ #listening = null;
   #hush = () => {};
   #facts = h("dl", { class: "facts" });
@@ -28,7 +28,6 @@ export class HeadView {
   /** @param {any} session @param {() => void} over called when this session is not there any more */
   constructor(session, over) {
     this.#id = session.id;
-    this.#session = session;
     this.over = over;
     this.show(session);
     this.#actions.append(...(session.state === "live" ? this.#liveActions() : this.#storedActions(session)));
@@ -36,12 +35,15 @@ export class HeadView {
 
   /** @param {any} session */
   show(session) {
-    this.#session = session;
     this.#title.replaceChildren(beginning(session.started_at));
     this.#chip.textContent = STATES[session.state] ?? session.state;
     this.#chip.dataset.state = session.state;
-    this.#facts.replaceChildren(...factsOf(session).map(([label, value]) => h("div", null, h("dt", null, label), h("dd", { title: typeof value === "string" ? value : null }, value))));
     this.#notices.replaceChildren(...noticesOf(session).map((text) => h("p", { class: "notice" }, text)));
+    const facts = factsOf(session);
+    const told = JSON.stringify(facts.slice(1)); // a live call's length is told by `duration`
+    if (told === this.#told) return;
+    this.#told = told;
+    this.#facts.replaceChildren(...facts.map(([label, value]) => h("div", null, h("dt", null, label), h("dd", { title: value }, label === "Session" ? h("code", null, value) : value))));
   }
 
   /** A live call's length grows between two looks. @param {number} ms */
@@ -164,7 +166,7 @@ function factsOf(session) {
   if (session.key_id && session.key_id !== session.owner) facts.push(["Key", session.key_id]);
   if (session.state === "live") facts.push(["Listeners", count(session.listeners ?? 0)]);
   else facts.push(["Ended", endOf(end)]);
-  facts.push(["Session", h("code", null, session.id)]);
+  facts.push(["Session", session.id]);
   return facts;
 }
 

@@ -15,8 +15,8 @@ export class VirtualList {
   #selected = -1;
   #shown = "";
   #failed;
-  #spacer = h("div", { class: "spacer" });
-  #window = h("div", { class: "window" });
+  #spacer = h("div", { class: "spacer", role: "presentation" });
+  #window = h("div", { class: "window", role: "presentation" });
   element;
 
   /**

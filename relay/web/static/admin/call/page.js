@@ -25,7 +25,12 @@ const COMPLETE_TRIES = 20;
  */
 export async function mount(root, { id, at }) {
   const page = new CallPage(root, id);
-  await page.open(Number(at) || 0);
+  try {
+    await page.open(Number(at) || 0);
+  } catch (error) {
+    page.close();
+    throw error;
+  }
   return () => page.close();
 }
 
@@ -39,6 +44,7 @@ class CallPage {
   /** @type {number[]} */ #timers = [];
   #asked = 0; // when the transcript was asked for
   #due = false;
+  #ending = false;
 
   /** @param {HTMLElement} root @param {string} id */
   constructor(root, id) {
@@ -151,7 +157,7 @@ class CallPage {
   async #poll() {
     try {
       const session = await get(this.#path, {}, { signal: this.#gone.signal });
-      if (!this.#parts || this.#session.state !== "live") return;
+      if (!this.#parts || this.#ending) return;
       if (session.state !== "live") return this.#ended();
       this.#session = session;
       this.#showFacts();
@@ -183,8 +189,8 @@ class CallPage {
 
   /** The page turns into that of a stored call, as soon as its folder is complete. */
   async #ended() {
-    if (!this.#parts || this.#session.ending) return;
-    this.#session.ending = true;
+    if (!this.#parts || this.#ending) return;
+    this.#ending = true;
     say("The call has ended.");
     for (let attempt = 0; attempt < COMPLETE_TRIES && !this.#gone.signal.aborted; attempt += 1) {
       const session = await get(this.#path, {}, { signal: this.#gone.signal }).catch((error) => error);
@@ -197,6 +203,7 @@ class CallPage {
 
   async #reopen() {
     this.#clear();
+    this.#ending = false;
     try {
       await this.open(0);
     } catch (error) {

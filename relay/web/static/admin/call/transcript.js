@@ -4,7 +4,8 @@ import { clock, h } from "../dom.js";
 import { byTime, currentRow, rowsOf } from "./turns.js";
 
 const AT_ONCE = 150; // turns; the others are built when the browser has nothing else to do
-const SCROLLED_BY_US_MS = 700;
+const HAND_MS = 1500; // so long after a touch of wheel, finger or key, a scroll is its reader's
+const SCROLL_KEYS = ["ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"];
 
 /** @typedef {import("./turns.js").Row} Row */
 
@@ -16,7 +17,7 @@ export class TranscriptView {
   /** @type {string | null} */ #current = null;
   #following = true;
   #live = false;
-  #ours = 0; // until when scrolling is the page's own
+  #touched = -Infinity; // when its reader scrolled last: the page scrolls, too
   #list = h("ol", { class: "spoken", tabindex: "0", "aria-label": "Transcript" });
   #follow = h("button", { type: "button", class: "quiet follow", "aria-pressed": "true", onclick: () => this.#setFollowing(!this.#following) }, "Follow");
   #hint = h("p", { class: "hint" });
@@ -27,8 +28,10 @@ export class TranscriptView {
   constructor(seek) {
     this.#seek = seek;
     this.#list.addEventListener("scroll", () => this.#scrolled());
-    this.#list.addEventListener("wheel", () => (this.#ours = 0), { passive: true });
-    this.#list.addEventListener("touchmove", () => (this.#ours = 0), { passive: true });
+    const touch = () => (this.#touched = performance.now());
+    for (const kind of ["wheel", "touchmove"]) this.#list.addEventListener(kind, touch, { passive: true });
+    this.#list.addEventListener("keydown", (/** @type {KeyboardEvent} */ { key }) => SCROLL_KEYS.includes(key) && touch());
+    this.#list.addEventListener("pointerdown", ({ target }) => target === this.#list && touch()); // its scroll bar
   }
 
   /** @param {any} transcript `transcript.json` @param {boolean} live */
@@ -107,13 +110,13 @@ export class TranscriptView {
 
   /** @param {number} top */
   #scroll(top) {
-    this.#ours = performance.now() + SCROLLED_BY_US_MS;
-    const smooth = !this.#live && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const near = Math.abs(top - this.#list.scrollTop) < this.#list.clientHeight;
+    const smooth = near && !this.#live && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.#list.scrollTo({ top, behavior: smooth ? "smooth" : "auto" });
   }
 
   #scrolled() {
-    if (performance.now() < this.#ours) return;
+    if (performance.now() - this.#touched > HAND_MS) return;
     const { scrollHeight, scrollTop, clientHeight } = this.#list;
     if (this.#live) this.#setFollowing(scrollHeight - scrollTop - clientHeight < 40);
     else if (this.#following && this.#current !== null) this.#setFollowing(false);
@@ -124,7 +127,9 @@ export class TranscriptView {
     if (this.#following === following) return;
     this.#following = following;
     this.#follow.setAttribute("aria-pressed", String(following));
-    if (following) this.#mark(false);
+    if (!following) return;
+    this.#touched = -Infinity;
+    this.#mark(false);
   }
 }
 
