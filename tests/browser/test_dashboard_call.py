@@ -67,6 +67,14 @@ def telephone(tmp_path: Path) -> Prepared:
 
 
 @pytest.fixture
+def refused(tmp_path: Path) -> Prepared:
+    """A server with a call whose upload was given up."""
+    folder = make_folder(tmp_path / "recordings", "rtc_refused", "Hello")
+    (folder.path / "upload.json").write_text('{"state": "failed", "attempts": 9}')
+    return prepared_for(tmp_path / "recordings")
+
+
+@pytest.fixture
 def spoilt(tmp_path: Path) -> Prepared:
     """A server with a call of which much is missing, and whose words are hostile."""
     make_folder(
@@ -307,6 +315,17 @@ async def test_spoilt_call_says_what_is_missing(spoilt: Prepared, open_page: Ope
         assert await shown.page.title() == "Call · relay"
         assert await shown.page.locator("main script, main img").count() == 0
         shown.problems.clear()  # its audio is none, and has no waveform
+
+
+async def test_call_whose_upload_failed_says_so(refused: Prepared, open_page: OpenPage) -> None:
+    async with dashboard(refused, open_page) as shown:
+        await shown.stage.until("sessions", lambda found: len(found["sessions"]) == 1)
+
+        await shown.open("#/sessions/rtc_refused")
+
+        await expect(shown.page.locator(".notices")).to_contain_text("The upload of this call")
+        await expect(shown.page.locator(".facts")).to_contain_text("Kepthere")
+        shown.problems.clear()  # its audio is none
 
 
 async def test_call_that_is_not_there_is_said_to_be_none(

@@ -9,7 +9,11 @@ import { seconds } from "./responses.js";
 import { responsesOf, spreadOf } from "./timings.js";
 
 const STATES = { live: "Live", ended: "Ended", unfinished: "Unfinished" };
-const UPLOADS = { waiting: "It is waiting to be uploaded", refused: "The upload was refused", failed: "The upload has failed" };
+const UPLOADS = {
+  waiting: "This call is not uploaded yet.",
+  refused: "The upload of this call was refused by its target.",
+  failed: "The upload of this call has failed: relay recordings upload gives it another try.",
+};
 const LISTENER_LOST = "Listening has ended.";
 
 export class HeadView {
@@ -44,6 +48,14 @@ export class HeadView {
     if (told === this.#told) return;
     this.#told = told;
     this.#facts.replaceChildren(...facts.map(([label, value]) => h("div", null, h("dt", null, label), h("dd", { title: value }, label === "Session" ? h("code", null, value) : value))));
+  }
+
+  /** Where it is kept, as the index has it. @param {{upload: string, local: boolean}} row */
+  showKept({ upload, local }) {
+    const notice = UPLOADS[upload];
+    if (notice) this.#notices.append(h("p", { class: "notice" }, notice));
+    const where = [local && "here", upload === "uploaded" && "uploaded"].filter(Boolean).join(" and ");
+    this.#facts.append(h("div", null, h("dt", null, "Kept"), h("dd", null, where || "–")));
   }
 
   /** A live call's length grows between two looks. @param {number} ms */
@@ -182,7 +194,7 @@ function totalOf({ input = {}, output = {}, unknown = 0 }) {
 }
 
 /** What is not as it should be. @param {any} session @returns {string[]} */
-export function noticesOf({ state, recording, reading, mix, upload }) {
+export function noticesOf({ state, recording, reading, mix }) {
   const lost = recording?.lost ?? {};
   const missing = [
     lost.events && `${count(lost.events)} events`,
@@ -195,7 +207,6 @@ export function noticesOf({ state, recording, reading, mix, upload }) {
     reading?.lost && `${count(reading.lost)} events came too fast to be read: transcript, usage and times may lack something.`,
     state === "unfinished" && "The relay's process ended during this call. Its last second may be missing, and the chain of events has no end record.",
     mix?.state === "failed" && `The stereo mix could not be made: ${mix.reason ?? "unknown"}`,
-    UPLOADS[upload?.state] && `${UPLOADS[upload.state]}${upload.error ? `: ${upload.error}` : "."}`,
   ].filter((text) => typeof text === "string");
 }
 

@@ -130,7 +130,17 @@ class CallPage {
       view.say(error instanceof ApiError && error.status === 404 ? "There is no transcript of this call." : error.message);
     }
     if (at > 0) deck.seek(at);
+    this.#findKept();
     drawn.catch(() => {}); // the deck says itself what is wrong
+  }
+
+  /** The list knows more of it than its own file: whether it was uploaded. Nothing, where the index is away. */
+  async #findKept() {
+    const began = Date.parse(this.#session.started_at);
+    const span = { since: new Date(began).toISOString(), until: new Date(began + 1000).toISOString(), limit: 200 };
+    const page = await get("sessions", span, { signal: this.#gone.signal }).catch(() => null);
+    const row = page?.sessions.find((/** @type {any} */ { id }) => id === this.#id);
+    if (row) this.#parts?.head.showKept(row);
   }
 
   #transcript() {
