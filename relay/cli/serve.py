@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import click
@@ -40,8 +41,16 @@ async def serve_until(stopped: asyncio.Event, prepared: Prepared) -> None:
     """Serves, says where, and ends once `stopped` is set. Raises Failed."""
     try:
         async with serving(prepared) as server:
+            keep_collections_short()
             click.echo(f"Open {server.url} in a browser. Ctrl-C ends it.")
             click.echo(f"The dashboard is {server.dashboard_url}")
             await stopped.wait()
     except CannotStart as error:
         raise Failed(str(error)) from None
+
+
+def keep_collections_short() -> None:
+    """What the start has made stays until the end: the garbage collector need not look at it again.
+    A full collection stops packets too, for 26 ms with nothing but the relay's own modules."""
+    gc.collect()
+    gc.freeze()
