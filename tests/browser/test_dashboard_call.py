@@ -24,6 +24,9 @@ from tests.web.operator_stage import prepared_for
 LOCKED_S = 0.06
 G711 = "rtc_1"
 
+# Puts the upstream's side behind by so many seconds, as a browser that has too much to do does.
+_DISTURB = "(s) => { document.querySelector('audio[data-side=upstream]').currentTime -= s; }"
+
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -105,6 +108,9 @@ async def test_recorded_call_plays_both_sides_on_one_clock_with_its_words(
         await call.page.get_by_role("button", name="Play", exact=True).click()
         await call.played_to(1.5)
         first = await call.current.inner_text()
+        await call.page.evaluate(_DISTURB, 0.1)
+        await call.played_to(3.0)
+        await call.page.evaluate(_DISTURB, 0.5)
         client, upstream = await call.played_to(4.5)  # it began at 0: after 3 s and more
 
         assert len(drawn) == 2

@@ -35,8 +35,18 @@ export class CostView {
     }
     const total = [h("td", null, "Total"), usage.count ?? "", ...figures(usedOf(usage.tokens)), money(usage.cost_usd)];
     this.#total.replaceChildren(
-      table(["", "Count", ...TOKENS, "Cost"], lines.map((/** @type {any} */ line) => [name(line), count(line.count), ...lineFigures(line), money(line.cost_usd)]), total),
-      notes(usage));
+      table(
+        ["", "Count", ...TOKENS, "Cost"],
+        lines.map((/** @type {any} */ line) => [
+          name(line),
+          count(line.count),
+          ...lineFigures(line),
+          money(line.cost_usd),
+        ]),
+        total,
+      ),
+      notes(usage),
+    );
   }
 
   /** What each response used: read from the events, when somebody wants to know. */
@@ -59,7 +69,12 @@ export class CostView {
       const page = await get(this.#path, { type: "response.done", direction: "down", limit: PAGE, after });
       for (const entry of page.events) {
         const used = responseUsed(entry.event?.response);
-        if (used) found.push({ ms: Math.max(0, Date.parse(entry.at) - this.#startedAt), status: entry.event.response.status, used });
+        if (used)
+          found.push({
+            ms: Math.max(0, Date.parse(entry.at) - this.#startedAt),
+            status: entry.event.response.status,
+            used,
+          });
       }
       after = page.next;
     }
@@ -70,7 +85,11 @@ export class CostView {
   #fill(found) {
     if (found.length === 0) return this.#responses.replaceChildren();
     const rows = found.map(({ ms, status, used }) => [
-      h("button", { type: "button", class: "at", title: "Play from here", onclick: () => this.#seek(ms / 1000) }, clock(ms)),
+      h(
+        "button",
+        { type: "button", class: "at", title: "Play from here", onclick: () => this.#seek(ms / 1000) },
+        clock(ms),
+      ),
       ...figures(used),
       status === "completed" ? "" : String(status),
     ]);
@@ -80,12 +99,31 @@ export class CostView {
 
 /** @param {string[]} heads @param {any[][]} rows @param {any[]} [total] */
 function table(heads, rows, total) {
-  const line = (/** @type {any[]} */ cells) => h("tr", null, cells.map((cell) => (cell instanceof HTMLTableCellElement ? cell : h("td", null, cell))));
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": heads[0] || "Usage" },
-    h("table", { class: "tokens" },
-      h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))),
+  const line = (/** @type {any[]} */ cells) =>
+    h(
+      "tr",
+      null,
+      cells.map((cell) => (cell instanceof HTMLTableCellElement ? cell : h("td", null, cell))),
+    );
+  return h(
+    "div",
+    { class: "wide", tabindex: "0", role: "region", "aria-label": heads[0] || "Usage" },
+    h(
+      "table",
+      { class: "tokens" },
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          heads.map((head) => h("th", { scope: "col" }, head)),
+        ),
+      ),
       h("tbody", null, rows.map(line)),
-      total && h("tfoot", null, line(total))));
+      total && h("tfoot", null, line(total)),
+    ),
+  );
 }
 
 /** @param {any} line */
@@ -96,13 +134,21 @@ function name({ kind, model }) {
 /** @param {any} line */
 function lineFigures({ tokens, seconds }) {
   const used = usedOf(tokens);
-  return used.total === 0 && seconds > 0 ? [h("td", { colspan: "5" }, `${seconds.toFixed(1)} s of audio`)] : figures(used);
+  return used.total === 0 && seconds > 0
+    ? [h("td", { colspan: "5" }, `${seconds.toFixed(1)} s of audio`)]
+    : figures(used);
 }
 
 /** @param {import("./tokens.js").Used} used */
 function figures({ input, output, cached, share }) {
   const part = share === null || cached === 0 ? "" : ` ${Math.round(100 * share)} %`;
-  return [count(input.text), count(input.audio), h("td", null, count(cached), h("span", { class: "hint" }, part)), count(output.text), count(output.audio)];
+  return [
+    count(input.text),
+    count(input.audio),
+    h("td", null, count(cached), h("span", { class: "hint" }, part)),
+    count(output.text),
+    count(output.audio),
+  ];
 }
 
 /** What the sum does not say. @param {any} usage */

@@ -31,7 +31,11 @@ export class Deck {
   #time = h("output", { class: "time" });
   #slider = h("div", { class: "wave", role: "slider", tabindex: "0", "aria-label": "Position in the call" });
   #canvas = h("canvas", { class: "lane", "aria-hidden": "true" });
-  #speed = h("select", { "aria-label": "Speed", onchange: () => this.#player.setRate(Number(this.#speed.value)) }, SPEEDS.map((rate) => h("option", { value: rate, selected: rate === 1 }, `${rate}×`)));
+  #speed = h(
+    "select",
+    { "aria-label": "Speed", onchange: () => this.#player.setRate(Number(this.#speed.value)) },
+    SPEEDS.map((rate) => h("option", { value: rate, selected: rate === 1 }, `${rate}×`)),
+  );
   element = h("section", { class: "sheet deck", "aria-label": "Player" });
 
   /** @param {any} session @param {{time(at: number): void}} told */
@@ -45,9 +49,19 @@ export class Deck {
       state: () => this.#onState(),
       failed: (side) => this.#fail(`The ${side}'s audio cannot be played.`),
     });
-    this.#sides = SIDES.map(([side, label, voice]) => this.#side(side, label, voice, sources.some((source) => source.side === side)));
+    this.#sides = SIDES.map(([side, label, voice]) =>
+      this.#side(
+        side,
+        label,
+        voice,
+        sources.some((source) => source.side === side),
+      ),
+    );
     this.#build();
-    this.#wave = new WaveformView(this.#slider, duration, { seek: (at) => this.seek(at), range: () => this.#onRange() });
+    this.#wave = new WaveformView(this.#slider, duration, {
+      seek: (at) => this.seek(at),
+      range: () => this.#onRange(),
+    });
     this.#lane = new Lane(this.#canvas, (at) => this.seek(at));
     this.#onTime(0);
     this.#onState();
@@ -55,22 +69,83 @@ export class Deck {
 
   #build() {
     const skip = (/** @type {number} */ seconds, /** @type {"back" | "on"} */ sign) =>
-      h("button", { type: "button", class: "quiet icon", "aria-label": `${Math.abs(seconds)} seconds ${seconds < 0 ? "back" : "on"}`, onclick: () => this.step(seconds) }, glyph(sign));
+      h(
+        "button",
+        {
+          type: "button",
+          class: "quiet icon",
+          "aria-label": `${Math.abs(seconds)} seconds ${seconds < 0 ? "back" : "on"}`,
+          onclick: () => this.step(seconds),
+        },
+        glyph(sign),
+      );
     const near = (/** @type {number} */ step, /** @type {"near" | "far"} */ sign, /** @type {string} */ label) =>
-      h("button", { type: "button", class: "quiet icon", "aria-label": label, title: label, onclick: () => (this.#wave.zoom(step), this.#onRange()) }, glyph(sign));
+      h(
+        "button",
+        {
+          type: "button",
+          class: "quiet icon",
+          "aria-label": label,
+          title: label,
+          onclick: () => (this.#wave.zoom(step), this.#onRange()),
+        },
+        glyph(sign),
+      );
     this.element.append(
-      h("div", { class: "lanes" }, h("div", { class: "sides" }, this.#sides.map(({ element }) => element)), h("div", { class: "clockwork" }, this.#slider, this.#canvas)),
-      h("div", { class: "transport" },
-        skip(-STEP_S, "back"), this.#play, skip(STEP_S, "on"), this.#time, this.#hint, this.#problem,
+      h(
+        "div",
+        { class: "lanes" },
+        h(
+          "div",
+          { class: "sides" },
+          this.#sides.map(({ element }) => element),
+        ),
+        h("div", { class: "clockwork" }, this.#slider, this.#canvas),
+      ),
+      h(
+        "div",
+        { class: "transport" },
+        skip(-STEP_S, "back"),
+        this.#play,
+        skip(STEP_S, "on"),
+        this.#time,
+        this.#hint,
+        this.#problem,
         h("span", { class: "legend" }, h("i"), "wait for an answer", h("i", { class: "slow" }), "slow"),
-        h("span", { class: "zoom" }, near(-1, "far", "Show more of the call"), near(1, "near", "Show less of the call")), this.#speed),
-      ...this.#player.elements);
+        h(
+          "span",
+          { class: "zoom" },
+          near(-1, "far", "Show more of the call"),
+          near(1, "near", "Show less of the call"),
+        ),
+        this.#speed,
+      ),
+      ...this.#player.elements,
+    );
   }
 
   /** @param {string} side @param {string} label @param {string} voice @param {boolean} has */
   #side(side, label, voice, has) {
-    const mute = h("button", { type: "button", class: "quiet icon", "aria-label": `Mute ${label.toLowerCase()}`, title: "Mute", disabled: !has, onclick: () => this.#player.mute(side, !this.#player.isMuted(side)) });
-    const solo = h("button", { type: "button", class: "quiet solo", "aria-label": `${label} alone`, title: "Hear this side alone", disabled: !has, onclick: () => this.#player.solo(this.#player.isSolo(side) ? null : side) }, "Solo");
+    const mute = h("button", {
+      type: "button",
+      class: "quiet icon",
+      "aria-label": `Mute ${label.toLowerCase()}`,
+      title: "Mute",
+      disabled: !has,
+      onclick: () => this.#player.mute(side, !this.#player.isMuted(side)),
+    });
+    const solo = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet solo",
+        "aria-label": `${label} alone`,
+        title: "Hear this side alone",
+        disabled: !has,
+        onclick: () => this.#player.solo(this.#player.isSolo(side) ? null : side),
+      },
+      "Solo",
+    );
     const element = h("div", { class: `side ${voice}` }, h("b", null, label), h("span", null, mute, solo));
     return { side, mute, solo, element };
   }
@@ -79,12 +154,17 @@ export class Deck {
   async load(session) {
     if (!this.#player.elements.length) {
       const mode = session.recording?.mode;
-      this.#hint.textContent = mode === "events" ? "Only events are recorded (recording.mode = events)." : "This call has no audio.";
+      this.#hint.textContent =
+        mode === "events" ? "Only events are recorded (recording.mode = events)." : "This call has no audio.";
       this.element.classList.add("mute");
       return;
     }
     try {
-      const waveform = await loadWaveform(this.#id, this.#gone.signal, () => (this.#hint.textContent = "The waveform is being made …"));
+      const waveform = await loadWaveform(
+        this.#id,
+        this.#gone.signal,
+        () => (this.#hint.textContent = "The waveform is being made …"),
+      );
       if (this.#gone.signal.aborted) return;
       this.#hint.textContent = waveform ? "" : "The waveform is not ready yet; open the page again later.";
       if (waveform) this.#wave.show(waveform);
@@ -176,5 +256,10 @@ export class Deck {
 
 /** How long the audio is, where nobody told how long the call was. @param {any} recording */
 function lastOf(recording) {
-  return Math.max(0, ...(Array.isArray(recording?.audio) ? recording.audio : []).map((/** @type {any} */ { duration_s }) => duration_s ?? 0));
+  return Math.max(
+    0,
+    ...(Array.isArray(recording?.audio) ? recording.audio : []).map(
+      (/** @type {any} */ { duration_s }) => duration_s ?? 0,
+    ),
+  );
 }

@@ -12,8 +12,19 @@ const MAX_JSON = 200_000; // characters that are shown of one event
 
 // What there is to choose from; any other beginning of a type can be written.
 const TYPES = [
-  "error", "session.", "response.", "response.created", "response.done", "response.function_call_arguments", "response.output_audio_transcript",
-  "conversation.item.", "conversation.item.input_audio_transcription", "input_audio_buffer.", "output_audio_buffer.", "rate_limits.updated", "relay.",
+  "error",
+  "session.",
+  "response.",
+  "response.created",
+  "response.done",
+  "response.function_call_arguments",
+  "response.output_audio_transcript",
+  "conversation.item.",
+  "conversation.item.input_audio_transcription",
+  "input_audio_buffer.",
+  "output_audio_buffer.",
+  "rate_limits.updated",
+  "relay.",
 ];
 const EMPTY = { direction: "", type: "", q: "" };
 
@@ -31,8 +42,11 @@ export class EventsView {
   #told = h("span", { class: "hint", role: "status" });
   #detail = h("div", { class: "detail", hidden: true });
   #list = new VirtualList({
-    label: "Events", rowPx: ROW_PX,
-    make: (event) => this.#row(event), pick: (event) => this.#open(event), failed: (error) => this.#tell(explain(error)),
+    label: "Events",
+    rowPx: ROW_PX,
+    make: (event) => this.#row(event),
+    pick: (event) => this.#open(event),
+    failed: (error) => this.#tell(explain(error)),
   });
   #form = this.#filterForm();
   element = h("div", { class: "events" }, this.#form, this.#list.element, this.#detail);
@@ -90,13 +104,39 @@ export class EventsView {
   // -- the filter
 
   #filterForm() {
-    const types = h("datalist", { id: "event-types" }, TYPES.map((type) => h("option", { value: type })));
-    return h("form", { class: "filter", role: "search", "aria-label": "Filter events", onsubmit: (/** @type {Event} */ event) => event.preventDefault(), oninput: () => this.#later() },
+    const types = h(
+      "datalist",
+      { id: "event-types" },
+      TYPES.map((type) => h("option", { value: type })),
+    );
+    return h(
+      "form",
+      {
+        class: "filter",
+        role: "search",
+        "aria-label": "Filter events",
+        onsubmit: (/** @type {Event} */ event) => event.preventDefault(),
+        oninput: () => this.#later(),
+      },
       h("input", { type: "search", name: "q", placeholder: "Text", "aria-label": "Text in the event" }),
-      h("input", { type: "search", name: "type", placeholder: "Type", "aria-label": "Type begins with", list: "event-types", spellcheck: "false" }),
+      h("input", {
+        type: "search",
+        name: "type",
+        placeholder: "Type",
+        "aria-label": "Type begins with",
+        list: "event-types",
+        spellcheck: "false",
+      }),
       types,
-      h("fieldset", { class: "segments", "aria-label": "Direction" }, direction("", "Both"), direction("up", "↑ Up"), direction("down", "↓ Down")),
-      this.#told);
+      h(
+        "fieldset",
+        { class: "segments", "aria-label": "Direction" },
+        direction("", "Both"),
+        direction("up", "↑ Up"),
+        direction("down", "↓ Down"),
+      ),
+      this.#told,
+    );
   }
 
   #later() {
@@ -107,7 +147,10 @@ export class EventsView {
   /** @returns {Filter} */
   get #filter() {
     const given = new FormData(this.#form);
-    return { ...EMPTY, ...Object.fromEntries(["q", "type", "direction"].map((name) => [name, String(given.get(name) ?? "").trim()])) };
+    return {
+      ...EMPTY,
+      ...Object.fromEntries(["q", "type", "direction"].map((name) => [name, String(given.get(name) ?? "").trim()])),
+    };
   }
 
   async #refilter() {
@@ -136,7 +179,11 @@ export class EventsView {
     const { count: shown, ended, dropped } = this.#source;
     const more = ended ? "" : " and more";
     const gone = dropped ? `, ${count(dropped)} older ones let go` : "";
-    this.#tell(shown === 0 && ended ? "No event like this" : `${count(shown)}${more} event${shown === 1 && !more ? "" : "s"}${gone}`);
+    this.#tell(
+      shown === 0 && ended
+        ? "No event like this"
+        : `${count(shown)}${more} event${shown === 1 && !more ? "" : "s"}${gone}`,
+    );
   }
 
   /** @param {string} text */
@@ -156,26 +203,38 @@ export class EventsView {
     const ms = this.#ms(event);
     const seek = (/** @type {Event} */ clicked) => (clicked.stopPropagation(), this.#seek(ms / 1000));
     const type = typeOf(event);
-    return h("div", { class: `row ${event.direction ?? "relay"}${type === "error" ? " wrong" : ""}` },
+    return h(
+      "div",
+      { class: `row ${event.direction ?? "relay"}${type === "error" ? " wrong" : ""}` },
       h("span", { class: "at", title: "Play from here", onclick: seek }, exact(ms)),
       h("span", { class: "way", title: wayOf(event) }, { up: "↑", down: "↓" }[event.direction] ?? "·"),
       h("code", null, type),
-      h("span", { class: "size" }, event.bytes === undefined ? "" : size(event.bytes)));
+      h("span", { class: "size" }, event.bytes === undefined ? "" : size(event.bytes)),
+    );
   }
 
   /** @param {any} event */
   #open(event) {
     const ms = this.#ms(event);
     const text = event.event === undefined ? textOf(event) : JSON.stringify(event.event, null, 2);
-    const shown = text.length > MAX_JSON ? `${text.slice(0, MAX_JSON)}\n… ${count(text.length - MAX_JSON)} characters more` : text;
+    const shown =
+      text.length > MAX_JSON ? `${text.slice(0, MAX_JSON)}\n… ${count(text.length - MAX_JSON)} characters more` : text;
     const close = h("button", { type: "button", class: "quiet", onclick: () => this.#close() }, "Close");
     this.#detail.replaceChildren(
-      h("div", { class: "bar" },
+      h(
+        "div",
+        { class: "bar" },
         h("h3", null, typeOf(event)),
         h("button", { type: "button", class: "quiet", onclick: () => this.#seek(ms / 1000) }, `Play from ${exact(ms)}`),
-        close),
-      h("p", { class: "hint" }, `no. ${event.seq}, ${wayOf(event)}, ${event.bytes === undefined ? "" : `${size(event.bytes)}, `}${event.at}`),
-      h("pre", { tabindex: "0" }, shown || "Its content is not kept here."));
+        close,
+      ),
+      h(
+        "p",
+        { class: "hint" },
+        `no. ${event.seq}, ${wayOf(event)}, ${event.bytes === undefined ? "" : `${size(event.bytes)}, `}${event.at}`,
+      ),
+      h("pre", { tabindex: "0" }, shown || "Its content is not kept here."),
+    );
     this.#detail.hidden = false;
     this.#detail.onkeydown = (/** @type {KeyboardEvent} */ pressed) => {
       if (pressed.key !== "Escape") return;
@@ -191,11 +250,30 @@ export class EventsView {
   // -- one more event, of the operator's
 
   #injector() {
-    const text = h("textarea", { rows: "5", spellcheck: "false", "aria-label": "Event as JSON", "aria-describedby": "injected" });
+    const text = h("textarea", {
+      rows: "5",
+      spellcheck: "false",
+      "aria-label": "Event as JSON",
+      "aria-describedby": "injected",
+    });
     text.value = '{\n  "type": "response.create"\n}';
-    const told = h("p", { class: "hint", id: "injected", role: "status" }, "Goes to the upstream, among the client's own events.");
+    const told = h(
+      "p",
+      { class: "hint", id: "injected", role: "status" },
+      "Goes to the upstream, among the client's own events.",
+    );
     const send = h("button", { type: "submit" }, "Send event");
-    const form = h("form", { class: "inject" }, h("details", null, h("summary", null, "Send an event into the call"), text, h("div", { class: "actions" }, told, send)));
+    const form = h(
+      "form",
+      { class: "inject" },
+      h(
+        "details",
+        null,
+        h("summary", null, "Send an event into the call"),
+        text,
+        h("div", { class: "actions" }, told, send),
+      ),
+    );
     form.addEventListener("submit", async (/** @type {Event} */ event) => {
       event.preventDefault();
       send.disabled = true;
@@ -234,7 +312,12 @@ export function problemOf(text) {
 
 /** @param {string} value @param {string} label */
 function direction(value, label) {
-  return h("label", null, h("input", { type: "radio", name: "direction", value, checked: value === "" }), h("span", null, label));
+  return h(
+    "label",
+    null,
+    h("input", { type: "radio", name: "direction", value, checked: value === "" }),
+    h("span", null, label),
+  );
 }
 
 /** @param {any} event */

@@ -26,8 +26,24 @@ export class HeadView {
   #notices = h("div", { class: "notices" });
   #actions = h("div", { class: "actions" });
   #title = h("h1");
-  element = h("header", { class: "call-head" },
-    h("div", { class: "title" }, h("a", { class: "button quiet icon back", href: "#/sessions", "aria-label": "All calls", title: "All calls" }, icon("back")), this.#title, this.#chip, this.#actions), this.#facts, this.#notices);
+  element = h(
+    "header",
+    { class: "call-head" },
+    h(
+      "div",
+      { class: "title" },
+      h(
+        "a",
+        { class: "button quiet icon back", href: "#/sessions", "aria-label": "All calls", title: "All calls" },
+        icon("back"),
+      ),
+      this.#title,
+      this.#chip,
+      this.#actions,
+    ),
+    this.#facts,
+    this.#notices,
+  );
 
   /** @param {any} session @param {() => void} over called when this session is not there any more */
   constructor(session, over) {
@@ -47,7 +63,16 @@ export class HeadView {
     const told = JSON.stringify(facts.slice(1)); // a live call's length is told by `duration`
     if (told === this.#told) return;
     this.#told = told;
-    this.#facts.replaceChildren(...facts.map(([label, value]) => h("div", null, h("dt", null, label), h("dd", { title: value }, label === "Session" ? h("code", null, value) : value))));
+    this.#facts.replaceChildren(
+      ...facts.map(([label, value]) =>
+        h(
+          "div",
+          null,
+          h("dt", null, label),
+          h("dd", { title: value }, label === "Session" ? h("code", null, value) : value),
+        ),
+      ),
+    );
   }
 
   /** Where it is kept, as the index has it. @param {{upload: string, local: boolean}} row */
@@ -71,8 +96,16 @@ export class HeadView {
   // -- live
 
   #liveActions() {
-    const listening = h("button", { type: "button", class: "listen", "aria-pressed": "false", onclick: () => this.#toggleListening(listening) }, icon("listen"), h("span", null, "Listen in"));
-    return [listening, h("button", { type: "button", class: "danger", onclick: () => this.#hangUp() }, icon("hang-up"), "Hang up")];
+    const listening = h(
+      "button",
+      { type: "button", class: "listen", "aria-pressed": "false", onclick: () => this.#toggleListening(listening) },
+      icon("listen"),
+      h("span", null, "Listen in"),
+    );
+    return [
+      listening,
+      h("button", { type: "button", class: "danger", onclick: () => this.#hangUp() }, icon("hang-up"), "Hang up"),
+    ];
   }
 
   /** @param {HTMLButtonElement} button */
@@ -102,7 +135,11 @@ export class HeadView {
   }
 
   async #hangUp() {
-    const sure = await confirmed({ title: "Hang up this call?", text: "Both sides are disconnected at once.", action: "Hang up" });
+    const sure = await confirmed({
+      title: "Hang up this call?",
+      text: "Both sides are disconnected at once.",
+      action: "Hang up",
+    });
     if (!sure) return;
     try {
       await del(`sessions/${encodeURIComponent(this.#id)}`);
@@ -116,16 +153,26 @@ export class HeadView {
 
   /** @param {any} session */
   #storedActions(session) {
-    const menu = h("details", { class: "menu" },
+    const menu = h(
+      "details",
+      { class: "menu" },
       h("summary", { class: "button" }, glyph("download"), "Download"),
-      h("ul", { class: "sheet" }, downloadsOf(session).map(([label, href, name]) => h("li", null, h("a", { href, download: name }, label)))));
+      h(
+        "ul",
+        { class: "sheet" },
+        downloadsOf(session).map(([label, href, name]) => h("li", null, h("a", { href, download: name }, label))),
+      ),
+    );
     menu.addEventListener("focusout", (/** @type {FocusEvent} */ event) => {
       if (!(event.relatedTarget instanceof Node && menu.contains(event.relatedTarget))) menu.open = false;
     });
     menu.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Escape") (menu.open = false), menu.querySelector("summary").focus();
+      if (event.key === "Escape") ((menu.open = false), menu.querySelector("summary").focus());
     });
-    return [menu, h("button", { type: "button", class: "danger", onclick: () => this.#delete() }, icon("delete"), "Delete")];
+    return [
+      menu,
+      h("button", { type: "button", class: "danger", onclick: () => this.#delete() }, icon("delete"), "Delete"),
+    ];
   }
 
   async #delete() {
@@ -204,8 +251,10 @@ export function noticesOf({ state, recording, reading, mix }) {
   return [
     missing.length && `The record lacks ${missing.join(" and ")}: the disk did not keep up, or was full.`,
     recording?.missing && `The record lacks: ${recording.missing}`,
-    reading?.lost && `${count(reading.lost)} events came too fast to be read: transcript, usage and times may lack something.`,
-    state === "unfinished" && "The relay's process ended during this call. Its last second may be missing, and the chain of events has no end record.",
+    reading?.lost &&
+      `${count(reading.lost)} events came too fast to be read: transcript, usage and times may lack something.`,
+    state === "unfinished" &&
+      "The relay's process ended during this call. Its last second may be missing, and the chain of events has no end record.",
     mix?.state === "failed" && `The stereo mix could not be made: ${mix.reason ?? "unknown"}`,
   ].filter((text) => typeof text === "string");
 }
@@ -213,7 +262,14 @@ export function noticesOf({ state, recording, reading, mix }) {
 /** @param {any} session @returns {[string, string, string][]} label, address, file name */
 function downloadsOf({ id, audio }) {
   const at = `sessions/${encodeURIComponent(id)}`;
-  const files = sourcesOf({ id, audio }, ["client", "upstream", "mix"]).map(({ side, url: href, name }) => /** @type {[string, string, string]} */ ([`${LABELS[side]} (${name.split(".").slice(1).join(".")})`, href, `${id}.${name}`]));
+  const files = sourcesOf({ id, audio }, ["client", "upstream", "mix"]).map(
+    ({ side, url: href, name }) =>
+      /** @type {[string, string, string]} */ ([
+        `${LABELS[side]} (${name.split(".").slice(1).join(".")})`,
+        href,
+        `${id}.${name}`,
+      ]),
+  );
   return [
     ...files,
     ["Events (jsonl)", url(`${at}/events`), `${id}.events.jsonl`],

@@ -28,7 +28,12 @@ export class VirtualList {
     this.#failed = failed;
     this.#rowPx = rowPx;
     /** @type {Source | null} */ this.#source = null;
-    this.element = h("div", { class: "virtual", role: "listbox", tabindex: "0", "aria-label": label }, this.#spacer, this.#window);
+    this.element = h(
+      "div",
+      { class: "virtual", role: "listbox", tabindex: "0", "aria-label": label },
+      this.#spacer,
+      this.#window,
+    );
     this.element.addEventListener("scroll", () => this.#draw());
     this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#onKey(event));
     this.resized = new ResizeObserver(() => this.#draw());
@@ -67,7 +72,10 @@ export class VirtualList {
     const source = this.#source;
     if (!source) return;
     const first = Math.max(0, Math.floor(this.element.scrollTop / this.#rowPx) - SPARE);
-    const last = Math.min(source.count - 1, Math.ceil((this.element.scrollTop + this.element.clientHeight) / this.#rowPx) + SPARE);
+    const last = Math.min(
+      source.count - 1,
+      Math.ceil((this.element.scrollTop + this.element.clientHeight) / this.#rowPx) + SPARE,
+    );
     this.#fill(source, first, last);
     try {
       const came = await source.need(first, Math.max(first, last));

@@ -86,18 +86,25 @@ class CallPage {
     const cost = new CostView(session, seek);
     const parts = {
       head: new HeadView(session, () => (location.hash = "#/sessions")),
-      deck, cost,
+      deck,
+      cost,
       transcript: new TranscriptView(seek),
       responses: new ResponsesView(seek),
       events: new EventsView(session, seek),
       quality: new QualityView(seek),
     };
     const tabs = new Tabs("Details", [
-      ["Responses", parts.responses.element], ["Events", parts.events.element],
-      ["Quality", parts.quality.element, () => parts.quality.show(this.#session)], ["Cost", parts.cost.element, () => live || cost.load()],
+      ["Responses", parts.responses.element],
+      ["Events", parts.events.element],
+      ["Quality", parts.quality.element, () => parts.quality.show(this.#session)],
+      ["Cost", parts.cost.element, () => live || cost.load()],
     ]);
     this.#parts = { ...parts, tabs };
-    this.#root.replaceChildren(parts.head.element, deck.element, h("div", { class: "columns" }, parts.transcript.element, tabs.element));
+    this.#root.replaceChildren(
+      parts.head.element,
+      deck.element,
+      h("div", { class: "columns" }, parts.transcript.element, tabs.element),
+    );
     this.#showFacts();
   }
 
@@ -127,7 +134,9 @@ class CallPage {
       view.show(await transcript, false);
     } catch (error) {
       if (this.#gone.signal.aborted) return;
-      view.say(error instanceof ApiError && error.status === 404 ? "There is no transcript of this call." : error.message);
+      view.say(
+        error instanceof ApiError && error.status === 404 ? "There is no transcript of this call." : error.message,
+      );
     }
     if (at > 0) deck.seek(at);
     this.#findKept();
@@ -223,7 +232,13 @@ class CallPage {
 
   #notKept() {
     this.#clear();
-    this.#root.replaceChildren(empty("The call has ended.", "Nothing is kept of it: recording.mode is off. ", h("a", { href: "#/live" }, "Live calls")));
+    this.#root.replaceChildren(
+      empty(
+        "The call has ended.",
+        "Nothing is kept of it: recording.mode is off. ",
+        h("a", { href: "#/live" }, "Live calls"),
+      ),
+    );
   }
 
   // -- keyboard: space plays, arrows move by five seconds

@@ -101,7 +101,8 @@ export class Player {
   /** @param {number} at */
   #place(at) {
     this.#at = at;
-    for (const { audio } of this.#tracks) audio.currentTime = Number.isFinite(audio.duration) ? Math.min(at, audio.duration) : at;
+    for (const { audio } of this.#tracks)
+      audio.currentTime = Number.isFinite(audio.duration) ? Math.min(at, audio.duration) : at;
   }
 
   /** @param {number} rate */

@@ -21,13 +21,18 @@ export class QualityView {
     this.destroy();
     const legs = quality?.legs ?? {};
     if (!LEGS.some((leg) => legs[leg]?.points?.at_ms?.length)) {
-      this.element.replaceChildren(h("p", { class: "hint" }, "No samples: the call was too short."), ...this.#rest(quality, legs));
+      this.element.replaceChildren(
+        h("p", { class: "hint" }, "No samples: the call was too short."),
+        ...this.#rest(quality, legs),
+      );
       return;
     }
     this.element.replaceChildren();
     this.#plot("Round trip", "ms", legs, (points) => points.round_trip_ms);
     this.#plot("Jitter", "ms", legs, (points) => points.jitter_ms);
-    this.#plot("Lost on the way to the relay", "%", legs, (points) => points.at_ms.map((_, n) => share(points.lost[n], points.received[n] + points.lost[n])));
+    this.#plot("Lost on the way to the relay", "%", legs, (points) =>
+      points.at_ms.map((_, n) => share(points.lost[n], points.received[n] + points.lost[n])),
+    );
     this.#plot("Lost on the way from the relay, packets", "", legs, (points) => points.remote_lost);
     this.element.append(...this.#rest(quality, legs));
   }
@@ -94,13 +99,24 @@ function addedLatency(told) {
   const buckets = Object.entries(told.buckets ?? {});
   const most = Math.max(1, ...buckets.map(([, n]) => n));
   const used = buckets.slice(0, 1 + buckets.reduce((last, [, n], at) => (n ? at : last), 0));
-  return h("div", { class: "figure" },
+  return h(
+    "div",
+    { class: "figure" },
     h("h3", null, "Added by the relay itself"),
-    h("p", { class: "hint" }, `${count(told.count)} packets timed: half within ${told.p50} ms, 99 % within ${told.p99} ms, at most ${told.max} ms`),
-    h("dl", { class: "phases" }, used.map(([bound, n]) => [
-      h("dt", null, bound === "inf" ? "longer" : `up to ${bound} ms`),
-      h("dd", null, meter(n / most), h("span", null, count(n))),
-    ])));
+    h(
+      "p",
+      { class: "hint" },
+      `${count(told.count)} packets timed: half within ${told.p50} ms, 99 % within ${told.p99} ms, at most ${told.max} ms`,
+    ),
+    h(
+      "dl",
+      { class: "phases" },
+      used.map(([bound, n]) => [
+        h("dt", null, bound === "inf" ? "longer" : `up to ${bound} ms`),
+        h("dd", null, meter(n / most), h("span", null, count(n))),
+      ]),
+    ),
+  );
 }
 
 /** @param {number} part */
@@ -112,11 +128,39 @@ function meter(part) {
 
 /** @param {any} legs */
 function pairs(legs) {
-  const rows = LEGS.flatMap((leg) => (legs[leg]?.pairs ?? []).map((/** @type {any} */ pair) => ({ leg, ...pair }))).sort((a, b) => a.at_ms - b.at_ms);
+  const rows = LEGS.flatMap((leg) =>
+    (legs[leg]?.pairs ?? []).map((/** @type {any} */ pair) => ({ leg, ...pair })),
+  ).sort((a, b) => a.at_ms - b.at_ms);
   if (rows.length === 0) return null;
-  return h("div", { class: "figure" },
+  return h(
+    "div",
+    { class: "figure" },
     h("h3", null, "Candidate pairs"),
-    h("table", null,
-      h("thead", null, h("tr", null, ["From", "Leg", "Pair"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", null, rows.map(({ leg, at_ms, pair }) => h("tr", null, h("td", null, clock(at_ms)), h("td", { class: leg }, leg), h("td", null, h("code", null, pair)))))));
+    h(
+      "table",
+      null,
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          ["From", "Leg", "Pair"].map((name) => h("th", { scope: "col" }, name)),
+        ),
+      ),
+      h(
+        "tbody",
+        null,
+        rows.map(({ leg, at_ms, pair }) =>
+          h(
+            "tr",
+            null,
+            h("td", null, clock(at_ms)),
+            h("td", { class: leg }, leg),
+            h("td", null, h("code", null, pair)),
+          ),
+        ),
+      ),
+    ),
+  );
 }

@@ -13,12 +13,34 @@ export class ResponsesView {
   #slowest = false;
   /** @type {Response[]} */ #responses = [];
   #summary = h("p", { class: "hint" });
-  #sort = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => this.#toggle() }, "Slowest first");
+  #sort = h(
+    "button",
+    { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => this.#toggle() },
+    "Slowest first",
+  );
   #body = h("tbody");
-  #table = h("table", { class: "responses" },
-    h("thead", null, h("tr", null, ["At", "Wait", "What took the time", ""].map((name) => h("th", { scope: "col" }, name)))), this.#body);
+  #table = h(
+    "table",
+    { class: "responses" },
+    h(
+      "thead",
+      null,
+      h(
+        "tr",
+        null,
+        ["At", "Wait", "What took the time", ""].map((name) => h("th", { scope: "col" }, name)),
+      ),
+    ),
+    this.#body,
+  );
   #setup = h("div", { class: "setup" });
-  element = h("div", { class: "panel" }, h("div", { class: "bar" }, this.#summary, this.#sort), this.#table, this.#setup);
+  element = h(
+    "div",
+    { class: "panel" },
+    h("div", { class: "bar" }, this.#summary, this.#sort),
+    this.#table,
+    this.#setup,
+  );
 
   /** @param {(at: number) => void} seek seconds */
   constructor(seek) {
@@ -32,7 +54,9 @@ export class ResponsesView {
     const slow = responses.filter((response) => response.slow).length;
     this.#summary.textContent = latency.count
       ? `${plural(latency.count, "answer")}: half within ${seconds(latency.p50)}, 95 % within ${seconds(latency.p95)}${slow ? `, ${slow} slow` : ", none slow"}`
-      : responses.length ? "No answer was heard." : "There was no response.";
+      : responses.length
+        ? "No answer was heard."
+        : "There was no response.";
     this.#table.hidden = responses.length === 0;
     this.#sort.hidden = responses.length < 2;
     this.#fill();
@@ -48,19 +72,38 @@ export class ResponsesView {
   #fill() {
     const sorted = [...this.#responses];
     if (this.#slowest) sorted.sort((a, b) => (b.latency ?? -1) - (a.latency ?? -1));
-    const longest = Math.min(LONGEST_MS, Math.max(1, ...sorted.map(({ from, audible, done }) => Math.max(audible ?? 0, done ?? 0) - from)));
+    const longest = Math.min(
+      LONGEST_MS,
+      Math.max(1, ...sorted.map(({ from, audible, done }) => Math.max(audible ?? 0, done ?? 0) - from)),
+    );
     this.#body.replaceChildren(...sorted.map((response) => this.#row(response, longest)));
   }
 
   /** @param {Response} response @param {number} longest */
   #row(response, longest) {
-    const at = h("button", { type: "button", class: "at", title: "Play from here", onclick: () => this.#seek(response.from / 1000) }, clock(response.at));
-    const notes = [TRIGGERS[response.trigger] ?? response.trigger, response.tool && "after a tool", response.status !== "completed" && response.status.replace("_", " ")];
-    return h("tr", { class: response.slow ? "slow" : "" },
+    const at = h(
+      "button",
+      { type: "button", class: "at", title: "Play from here", onclick: () => this.#seek(response.from / 1000) },
+      clock(response.at),
+    );
+    const notes = [
+      TRIGGERS[response.trigger] ?? response.trigger,
+      response.tool && "after a tool",
+      response.status !== "completed" && response.status.replace("_", " "),
+    ];
+    return h(
+      "tr",
+      { class: response.slow ? "slow" : "" },
       h("td", null, at),
-      h("td", { class: "wait" }, response.latency === null ? "–" : seconds(response.latency), response.slow && h("span", { class: "unseen" }, "slow")),
+      h(
+        "td",
+        { class: "wait" },
+        response.latency === null ? "–" : seconds(response.latency),
+        response.slow && h("span", { class: "unseen" }, "slow"),
+      ),
       h("td", null, bars(response, longest)),
-      h("td", { class: "hint" }, notes.filter(Boolean).join(", ")));
+      h("td", { class: "hint" }, notes.filter(Boolean).join(", ")),
+    );
   }
 
   /** @param {Record<string, number> | undefined} setup_ms */
@@ -68,10 +111,17 @@ export class ResponsesView {
     const phases = setupOf(setup_ms);
     this.#setup.hidden = phases.length === 0;
     const longest = Math.max(1, ...phases.map(({ to }) => to));
-    this.#setup.replaceChildren(h("h3", null, "Set-up"), h("dl", { class: "phases" }, phases.map(({ label, from, to }) => [
-      h("dt", null, label),
-      h("dd", null, strip([{ from, to, kind: "made", label }], longest), h("span", null, `${Math.round(to)} ms`)),
-    ])));
+    this.#setup.replaceChildren(
+      h("h3", null, "Set-up"),
+      h(
+        "dl",
+        { class: "phases" },
+        phases.map(({ label, from, to }) => [
+          h("dt", null, label),
+          h("dd", null, strip([{ from, to, kind: "made", label }], longest), h("span", null, `${Math.round(to)} ms`)),
+        ]),
+      ),
+    );
   }
 }
 
@@ -80,9 +130,15 @@ function bars({ from, created, audible, done }, longest) {
   const until = audible ?? done ?? created;
   const parts = [
     { from: 0, to: created - from, kind: "asked", label: "until the response was created" },
-    { from: created - from, to: until - from, kind: "made", label: audible === null ? "until it was done" : "until it was heard" },
+    {
+      from: created - from,
+      to: until - from,
+      kind: "made",
+      label: audible === null ? "until it was done" : "until it was heard",
+    },
   ];
-  if (audible !== null && done !== null && done > audible) parts.push({ from: audible - from, to: done - from, kind: "rest", label: "until all of it was generated" });
+  if (audible !== null && done !== null && done > audible)
+    parts.push({ from: audible - from, to: done - from, kind: "rest", label: "until all of it was generated" });
   return strip(parts, longest);
 }
 

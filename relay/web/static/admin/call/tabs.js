@@ -11,15 +11,41 @@ export class Tabs {
   /** @param {string} label @param {[string, HTMLElement, (() => void)?][]} panels name, content, what is done when it is shown */
   constructor(label, panels) {
     number += 1;
-    this.#all = panels.map(([name, content, shown = () => {}], at) => this.#make(name, content, shown, `tab-${number}-${at}`));
-    const bar = h("div", { class: "tabs", role: "tablist", "aria-label": label, onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKey(event) }, this.#all.map(({ tab }) => tab));
-    this.element = h("section", { class: "sheet side-panel", "aria-label": label }, bar, this.#all.map(({ panel }) => panel));
+    this.#all = panels.map(([name, content, shown = () => {}], at) =>
+      this.#make(name, content, shown, `tab-${number}-${at}`),
+    );
+    const bar = h(
+      "div",
+      {
+        class: "tabs",
+        role: "tablist",
+        "aria-label": label,
+        onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKey(event),
+      },
+      this.#all.map(({ tab }) => tab),
+    );
+    this.element = h(
+      "section",
+      { class: "sheet side-panel", "aria-label": label },
+      bar,
+      this.#all.map(({ panel }) => panel),
+    );
     this.#show(0);
   }
 
   /** @param {string} name @param {HTMLElement} content @param {() => void} shown @param {string} id */
   #make(name, content, shown, id) {
-    const tab = h("button", { type: "button", role: "tab", id, "aria-controls": `${id}-panel`, onclick: () => this.#show(this.#all.findIndex((one) => one.tab === tab)) }, name);
+    const tab = h(
+      "button",
+      {
+        type: "button",
+        role: "tab",
+        id,
+        "aria-controls": `${id}-panel`,
+        onclick: () => this.#show(this.#all.findIndex((one) => one.tab === tab)),
+      },
+      name,
+    );
     const panel = h("div", { role: "tabpanel", id: `${id}-panel`, "aria-labelledby": id, class: "tab-panel" }, content);
     return { tab, panel, shown };
   }

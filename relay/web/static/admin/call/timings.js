@@ -43,8 +43,12 @@ export function slowFrom(latencies) {
 
 /** How long answers were waited for. @param {Response[]} responses @returns {{count: number, p50: number, p95: number}} in ms */
 export function spreadOf(responses) {
-  const ranked = responses.map(({ latency }) => latency).filter((ms) => ms !== null).sort((a, b) => a - b);
-  const rank = (/** @type {number} */ percent) => ranked[Math.max(0, Math.ceil((ranked.length * percent) / 100) - 1)] ?? 0;
+  const ranked = responses
+    .map(({ latency }) => latency)
+    .filter((ms) => ms !== null)
+    .sort((a, b) => a - b);
+  const rank = (/** @type {number} */ percent) =>
+    ranked[Math.max(0, Math.ceil((ranked.length * percent) / 100) - 1)] ?? 0;
   return { count: ranked.length, p50: rank(50), p95: rank(95) };
 }
 

@@ -19,14 +19,21 @@ export function responseUsed(response) {
   const input = pick(usage.input_token_details, "_tokens");
   const output = pick(usage.output_token_details, "_tokens");
   const cached = number(usage.input_token_details?.cached_tokens);
-  const untold = Math.max(0, number(usage.input_tokens) - sum(input)) + Math.max(0, number(usage.output_tokens) - sum(output));
+  const untold =
+    Math.max(0, number(usage.input_tokens) - sum(input)) + Math.max(0, number(usage.output_tokens) - sum(output));
   return used(input, output, cached, untold);
 }
 
 /** @param {Record<string, number>} input @param {Record<string, number>} output @param {number} cached @param {number} unknown */
 function used(input, output, cached, unknown) {
   const taken = sum(input);
-  return { input, output, cached, total: taken + sum(output) + unknown, share: taken > 0 ? Math.min(1, cached / taken) : null };
+  return {
+    input,
+    output,
+    cached,
+    total: taken + sum(output) + unknown,
+    share: taken > 0 ? Math.min(1, cached / taken) : null,
+  };
 }
 
 /** @param {any} told @param {string} suffix */

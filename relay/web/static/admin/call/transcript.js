@@ -19,10 +19,23 @@ export class TranscriptView {
   #live = false;
   #touched = -Infinity; // when its reader scrolled last: the page scrolls, too
   #list = h("ol", { class: "spoken", tabindex: "0", "aria-label": "Transcript" });
-  #follow = h("button", { type: "button", class: "quiet follow", "aria-pressed": "true", onclick: () => this.#setFollowing(!this.#following) }, "Follow");
+  #follow = h(
+    "button",
+    {
+      type: "button",
+      class: "quiet follow",
+      "aria-pressed": "true",
+      onclick: () => this.#setFollowing(!this.#following),
+    },
+    "Follow",
+  );
   #hint = h("p", { class: "hint" });
-  element = h("section", { class: "sheet transcript", "aria-label": "Transcript" },
-    h("div", { class: "bar" }, h("h2", null, "Transcript"), this.#hint, this.#follow), this.#list);
+  element = h(
+    "section",
+    { class: "sheet transcript", "aria-label": "Transcript" },
+    h("div", { class: "bar" }, h("h2", null, "Transcript"), this.#hint, this.#follow),
+    this.#list,
+  );
 
   /** @param {(at: number) => void} seek seconds */
   constructor(seek) {
@@ -30,7 +43,10 @@ export class TranscriptView {
     this.#list.addEventListener("scroll", () => this.#scrolled());
     const touch = () => (this.#touched = performance.now());
     for (const kind of ["wheel", "touchmove"]) this.#list.addEventListener(kind, touch, { passive: true });
-    this.#list.addEventListener("keydown", (/** @type {KeyboardEvent} */ { key }) => SCROLL_KEYS.includes(key) && touch());
+    this.#list.addEventListener(
+      "keydown",
+      (/** @type {KeyboardEvent} */ { key }) => SCROLL_KEYS.includes(key) && touch(),
+    );
     this.#list.addEventListener("pointerdown", ({ target }) => target === this.#list && touch()); // its scroll bar
   }
 
@@ -60,7 +76,10 @@ export class TranscriptView {
       return;
     }
     while (this.#list.children.length > rows.length) this.#list.lastElementChild?.remove();
-    if (rows.length === 0) this.#list.replaceChildren(h("li", { class: "none" }, this.#live ? "Nobody has said anything yet." : "Nothing was said."));
+    if (rows.length === 0)
+      this.#list.replaceChildren(
+        h("li", { class: "none" }, this.#live ? "Nobody has said anything yet." : "Nothing was said."),
+      );
     this.#mark(true);
   }
 
@@ -76,13 +95,23 @@ export class TranscriptView {
 
   /** @param {Row} row */
   #make(row) {
-    const time = h("button", { type: "button", class: "at", title: "Play from here", onclick: () => this.#seek(row.start / 1000) }, clock(row.start));
-    const item = h("li", { class: `turn ${row.side}${row.struck ? " struck" : ""}`, dataset: { id: row.id } },
+    const time = h(
+      "button",
+      { type: "button", class: "at", title: "Play from here", onclick: () => this.#seek(row.start / 1000) },
+      clock(row.start),
+    );
+    const item = h(
+      "li",
+      { class: `turn ${row.side}${row.struck ? " struck" : ""}`, dataset: { id: row.id } },
       time,
-      h("div", { class: "words" },
+      h(
+        "div",
+        { class: "words" },
         h("p", { class: "by" }, h("b", null, row.who), row.note && h("span", { class: "hint" }, row.note)),
         row.segments.length > 1 ? row.segments.map(segmentOf) : sayingOf(row),
-        row.tool && toolOf(row.tool)));
+        row.tool && toolOf(row.tool),
+      ),
+    );
     item.addEventListener("click", (event) => {
       const within = event.target instanceof Element && event.target.closest("button, summary, pre");
       if (!within && getSelection()?.isCollapsed) this.#seek(row.start / 1000);
@@ -136,7 +165,13 @@ export class TranscriptView {
 /** @param {Row} row */
 function sayingOf({ said, unheard, live }) {
   if (!said && !unheard) return live ? h("p", { class: "speech" }, "…") : null;
-  return h("p", { class: "speech" }, said, unheard && h("s", { title: "generated, but never heard" }, unheard), live && " …");
+  return h(
+    "p",
+    { class: "speech" },
+    said,
+    unheard && h("s", { title: "generated, but never heard" }, unheard),
+    live && " …",
+  );
 }
 
 /** @param {any} segment */
@@ -146,8 +181,17 @@ function segmentOf({ speaker, text }) {
 
 /** @param {import("./turns.js").Tool} tool */
 function toolOf(tool) {
-  const result = tool.output === null ? tool.waiting && h("p", { class: "hint" }, "no result") : [h("span", { class: "hint" }, "gave"), h("pre", null, pretty(tool.output))];
-  return h("div", { class: "tool" }, tool.name && h("code", null, tool.name), tool.arguments !== null && h("pre", null, pretty(tool.arguments)), result);
+  const result =
+    tool.output === null
+      ? tool.waiting && h("p", { class: "hint" }, "no result")
+      : [h("span", { class: "hint" }, "gave"), h("pre", null, pretty(tool.output))];
+  return h(
+    "div",
+    { class: "tool" },
+    tool.name && h("code", null, tool.name),
+    tool.arguments !== null && h("pre", null, pretty(tool.arguments)),
+    result,
+  );
 }
 
 /** JSON on lines of its own where it is some. @param {string} text */
