@@ -11,7 +11,8 @@ from .control import Pace
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All times in seconds. `loss` is how long packets are lost, `around_loss` each window around.
+    """All times in seconds. `recording` is each window with recordings and without them, in
+    `recording_rounds` turns; `loss` is how long packets are lost, `around_loss` each window around.
 
     The yardstick that decodes is saturated by a few calls, so it gets `obvious_calls`.
     """
@@ -20,6 +21,8 @@ class Plan:
     most: LoadModel
     fewer: LoadModel
     posts: int
+    recording: Pace
+    recording_rounds: int
     around_loss: Pace
     loss_s: float
     churn_calls: int
@@ -33,6 +36,8 @@ FULL = Plan(
     most=LoadModel(calls=50),
     fewer=LoadModel(calls=20),
     posts=200,
+    recording=Pace(warm_up_s=3, window_s=12, tries=2),
+    recording_rounds=4,
     around_loss=Pace(warm_up_s=3, window_s=10, tries=3),
     loss_s=30,
     churn_calls=1000,
@@ -46,6 +51,8 @@ QUICK = Plan(
     most=LoadModel(calls=50, opened_per_s=50),
     fewer=LoadModel(calls=20, opened_per_s=50),
     posts=30,
+    recording=Pace(warm_up_s=2, window_s=5),
+    recording_rounds=2,
     around_loss=Pace(warm_up_s=2, window_s=4),
     loss_s=6,
     churn_calls=100,

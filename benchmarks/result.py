@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from . import figures
@@ -105,32 +106,36 @@ def _added(
 
 
 def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
-    """What keeping calls costs, against the better of two readings without it."""
-    calls = plan.most.calls
-    on = found.readings.get("recording on")
-    off = [found.readings.get(f"recording off{again}") for again in ("", " again")]
-    without = [reading for reading in off if reading is not None]
-    names = (f"recording: CPU at {calls} calls, more than without", "recording: added to p99")
-    if on is None or not without:
+    """What keeping calls costs: medians of the readings with it and without it."""
+    rounds = range(plan.recording_rounds)
+    on = [r for n in rounds if (r := found.readings.get(f"recording on {n}"))]
+    off = [r for n in rounds if (r := found.readings.get(f"recording off {n}"))]
+    names = (f"recording: CPU at {plan.most.calls} calls, more than without", _RECORDING_P99)
+    if not on or not off or "recording" in found.failures:
         for name, target in zip(names, _RECORDING_TARGETS, strict=True):
             yield Figure(name, "", None, target, _why(found, "recording"))
         return
-    least = min(reading.cpu_ms_per_call_s for reading in without)
-    told = " and ".join(f"{reading.cpu_ms_per_call_s:.3f}" for reading in without)
     kept = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in found.recorded.items())
-    note = f"{on.cpu_ms_per_call_s:.3f} ms with it, {told} ms without; {kept}"
-    more = 100 * (on.cpu_ms_per_call_s / least - 1)
+    cpu = [[reading.cpu_ms_per_call_s for reading in readings] for readings in (on, off)]
+    more = 100 * (median(cpu[0]) / median(cpu[1]) - 1)
+    note = f"{_told(cpu[0])} ms with it, {_told(cpu[1])} ms without; {kept}"
     yield Figure(names[0], "%", more, _RECORDING_TARGETS[0], note)
-    p99s = [reading.load.round_trip_ms.p99 for reading in without if reading.load.round_trip_ms]
-    if on.load.round_trip_ms is None or not p99s:
+    p99 = [
+        [reading.load.round_trip_ms.p99 for reading in readings if reading.load.round_trip_ms]
+        for readings in (on, off)
+    ]
+    if not p99[0] or not p99[1]:
         yield Figure(names[1], "ms", None, _RECORDING_TARGETS[1], "no marked packets came back")
         return
-    told = " and ".join(f"{p99:.3f}" for p99 in p99s)
-    note = f"p99 of the round trip {on.load.round_trip_ms.p99:.3f} ms with it, {told} ms without"
-    more = on.load.round_trip_ms.p99 - min(p99s)
-    yield Figure(names[1], "ms", more, _RECORDING_TARGETS[1], note)
+    note = f"p99 of the round trip {_told(p99[0])} ms with it, {_told(p99[1])} ms without"
+    yield Figure(names[1], "ms", median(p99[0]) - median(p99[1]), _RECORDING_TARGETS[1], note)
 
 
+def _told(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+_RECORDING_P99 = "recording: added to the round trip's p99"
 _RECORDING_TARGETS = (figures.RECORDING_CPU_PERCENT, figures.RECORDING_P99_MS)
 
 

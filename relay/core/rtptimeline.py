@@ -323,7 +323,8 @@ class Timeline:
     def _place(self, packet: _Held) -> Placed:
         _, timestamp, arrival, samples, payload, clock = packet
         # No place is later than the arrival, whatever a timestamp says.
-        error = min(timestamp + clock.shift, arrival) - self.position
+        due = timestamp + clock.shift
+        error = (due if due < arrival else arrival) - self.position  # noqa: FURB136 quicker
         gap, kept = 0, samples
         if clock is not self._placed_by:
             gap = _nearest(error, self._grain)

@@ -25,9 +25,10 @@ from relay.taps.facts import CallFacts, EndFacts, PacketTap
 from relay.taps.recording import Event, Losses, Mode, Recording, Report
 from relay.taps.ring import Budget, PacketRing, Ring
 
-CYCLE_S: Final = 0.4
-CALLS_A_PORTION: Final = 2
-"""Some 0.4 ms of work; a portion has a price of its own, the switch to it and back."""
+CYCLE_S: Final = 0.5
+CALLS_A_PORTION: Final = 6
+"""Some 1.5 ms of work, in which each write lets the event loop in. A portion has a price of its
+own, the switch to it and back: smaller ones cost more, larger ones are felt at p99."""
 MIN_PAUSE_S: Final = 0.0002
 
 STUCK_S: Final = 5.0

@@ -152,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--prices", type=Path, help="upstream.prices")
     asked = parser.parse_args(arguments)
     parent, folder = os.getppid(), Folder(asked.directory)
-    os.nice(NICE)
+    step_back()
     try:
         with locks.rendering(folder):
             _work(folder, asked.works, asked.prices, parent)
@@ -163,6 +163,15 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def step_back() -> None:
+    """Leaves the processor to everybody else. Where a relay wakes for a packet on the core that a
+    rendering has, `nice` alone lets it wait for milliseconds."""
+    os.nice(NICE)
+    if sys.platform == "linux":
+        with suppress(PermissionError):  # some containers
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":

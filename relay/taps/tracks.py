@@ -20,6 +20,7 @@ from relay.stores.appendfile import AppendFile
 
 MAX_PENDING_S: Final = 10.0
 
+_PAGE_SAMPLES: Final = opus.CLOCK_HZ
 _VENDOR: Final = "relay"
 
 
@@ -78,9 +79,8 @@ class Track(ABC):
         self._file.close()
 
     def _take(self, placed: list[Placed]) -> None:
-        for one in placed:
-            self._write(one)
-            self._waiting += one.kept
+        self._write(placed)
+        self._waiting += sum([one.kept for one in placed])
 
     def _flush(self) -> None:
         try:
@@ -101,8 +101,8 @@ class Track(ABC):
         self._clear()
 
     @abstractmethod
-    def _write(self, placed: Placed) -> None:
-        """Adds a gap and a packet to what waits."""
+    def _write(self, placed: list[Placed]) -> None:
+        """Adds gaps and packets to what waits."""
 
     @abstractmethod
     def _write_end(self, gap: int) -> None:
@@ -138,15 +138,15 @@ class OpusTrack(Track):
         self._samples = 0  # of the packets,
         self._segments = 0  # and how much of a page they take
 
-    def _write(self, placed: Placed) -> None:
-        gap, payload, samples, kept = placed
-        if gap:
-            self._put_gap(gap)
-        self._last = payload
-        if kept == samples:
-            self._put(payload, samples)
-        elif kept:
-            self._put_gap(kept)
+    def _write(self, placed: list[Placed]) -> None:
+        for gap, payload, samples, kept in placed:
+            if gap:
+                self._put_gap(gap)
+            self._last = payload
+            if kept == samples:
+                self._put(payload, samples)
+            elif kept:
+                self._put_gap(kept)
 
     def _write_end(self, gap: int) -> None:
         if not gap and not self._packets:  # the last page is to have a packet (RFC 7845 §4)
@@ -159,13 +159,12 @@ class OpusTrack(Track):
             self._put(packet, samples)
 
     def _put(self, packet: bytes, samples: int) -> None:
-        segments = self._segments + ogg.segments(len(packet))
-        if segments > ogg.MAX_SEGMENTS or self._samples + samples > opus.CLOCK_HZ:
+        segments = len(packet) // 255 + 1  # `ogg.segments`, without its call
+        if self._segments + segments > ogg.MAX_SEGMENTS or self._samples + samples > _PAGE_SAMPLES:
             self._close_page()
-            segments = ogg.segments(len(packet))
         self._packets.append(packet)
         self._samples += samples
-        self._segments = segments
+        self._segments += segments
         if not self._kept_sequence and opus.is_stereo(packet):  # the head is not written yet
             self._channels = 2
 
@@ -221,9 +220,10 @@ class G711Track(Track):
         self._pending = bytearray()
         self._told = 0  # by the header
 
-    def _write(self, placed: Placed) -> None:
-        self._silence(placed.gap)
-        self._pending += placed.payload[: placed.kept]
+    def _write(self, placed: list[Placed]) -> None:
+        for gap, payload, _, kept in placed:
+            self._silence(gap)
+            self._pending += payload[:kept]
 
     def _write_end(self, gap: int) -> None:
         self._silence(gap)

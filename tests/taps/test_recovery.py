@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from relay.stores.folders import Folder
 from relay.stores.reading import read_entry
+from relay.taps import render as render_module
 from relay.taps import restore as restore_module
 from relay.taps.recovery import Recovery
 from relay.taps.render import Work, main
@@ -29,7 +30,7 @@ WORKS: tuple[Work, ...] = ("waveform",)
 
 @pytest.fixture(autouse=True)
 def _as_urgent_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "nice", lambda _: None)  # of this process it would stay
+    monkeypatch.setattr(render_module, "step_back", lambda: None)  # this process could not undo it
 
 
 def cut_off(directory: Path) -> Folder:

@@ -231,15 +231,28 @@ def test_program_tells_its_progress_while_it_works(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Any] = []
-    monkeypatch.setattr(os, "nice", told.append)
+    monkeypatch.setattr(module, "step_back", lambda: told.append("stepped back"))
     monkeypatch.setattr(module, "_TELL_EVERY_S", 0.0)
     monkeypatch.setattr(Folder, "update_session", lambda _, change: told.append(change["mix"]))
 
     assert main([str(folder.path), "mix"]) == 0
 
-    assert told[0] == 19
+    assert told[0] == "stepped back"
     assert told[1] == {"state": "running", "progress": 0.0}
     assert {"state": "running", "progress": 0.5} in told
+
+
+def test_program_steps_back_behind_everybody() -> None:
+    script = (
+        "import os; from relay.taps.render import step_back; step_back(); "
+        "print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0) == os.SCHED_IDLE)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.split() == ["19", "True"]
 
 
 def test_program_that_fails_says_why(tmp_path: Path) -> None:
@@ -284,7 +297,7 @@ def test_program_removes_what_a_killed_one_has_left(folder: Folder) -> None:
 
 def test_program_whose_parent_is_gone_ends(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     parents = iter([1000])
-    monkeypatch.setattr(os, "nice", lambda _: None)
+    monkeypatch.setattr(module, "step_back", lambda: None)
     monkeypatch.setattr(os, "getppid", lambda: next(parents, 1))
 
     assert main([str(folder.path), "mix"]) == 1
@@ -308,7 +321,7 @@ def test_program_whose_folder_is_deleted_ends(
             Folders(tmp_path).delete(self)
         update(self, change)
 
-    monkeypatch.setattr(os, "nice", lambda _: None)
+    monkeypatch.setattr(module, "step_back", lambda: None)
     monkeypatch.setattr(module, "_TELL_EVERY_S", 0.0)
     monkeypatch.setattr(Folder, "update_session", delete)
 
