@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -17,13 +15,12 @@ from relay.stores.eventpage import MAX_LIMIT, EventPage, EventQuery, event_page
 from relay.stores.folders import EVENTS
 from relay.taps.live import Gap, LiveEvent
 from relay.taps.observer import Watched
-from relay.web.admin_files import EVENT_STREAM, headers_of, tell_export
+from relay.web.admin_files import headers_of, tell_export
 from relay.web.admin_gate import AdminGate
 from relay.web.keptfile import send_kept
 from relay.web.operator import Operator
+from relay.web.sse import EVENT_STREAM, HEARTBEAT_S, EventStream, event_stream
 
-HEARTBEAT_S: Final = 15.0
-WRITE_TIMEOUT_S: Final = 10.0
 MAX_READERS: Final = 32
 """Of one call's events, at a time."""
 
@@ -98,23 +95,18 @@ async def _stream(request: web.Request, watched: Watched) -> web.StreamResponse:
     live = watched.live
     if live.readers >= MAX_READERS:
         raise RateLimited("As many read this call's events as may.", retry_after_s=10.0)
-    since = _since(request)
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": EVENT_STREAM,
-            "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",
-        }
-    )
-    await response.prepare(request)
-    with suppress(TimeoutError, ConnectionResetError):  # a reader that is gone, or stuck
-        async for found in live.read(since, HEARTBEAT_S):
-            async for told in _told(watched, found):
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
-                    await response.write(told)
-        async with asyncio.timeout(WRITE_TIMEOUT_S):
-            await response.write(b"event: end\ndata: {}\n\n")
-    return response
+    async with event_stream(request) as stream:
+        async for found in live.read(_since(request), HEARTBEAT_S):
+            match found:
+                case None:
+                    await stream.beat()
+                case Gap():
+                    await _fill(stream, watched, found)
+                case LiveEvent():
+                    data = json.dumps(_event_json(found)).encode(errors="replace")
+                    await stream.send("event", data, found.sequence)
+        await stream.send("end", b"{}")
+    return stream.response
 
 
 def _since(request: web.Request) -> int:
@@ -123,18 +115,7 @@ def _since(request: web.Request) -> int:
     return int(text) + 1 if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
-async def _told(watched: Watched, found: LiveEvent | Gap | None) -> AsyncIterator[bytes]:
-    match found:
-        case None:
-            yield b":\n\n"
-        case Gap():
-            async for told in _filled(watched, found):
-                yield told
-        case LiveEvent():
-            yield _sse(found.sequence, json.dumps(_event_json(found)).encode(errors="replace"))
-
-
-async def _filled(watched: Watched, gap: Gap) -> AsyncIterator[bytes]:
+async def _fill(stream: EventStream, watched: Watched, gap: Gap) -> None:
     """What the recorder has of events that are not in memory any more, and the gap that is left."""
     first = gap.first
     if watched.recorded is not None:
@@ -143,11 +124,11 @@ async def _filled(watched: Watched, gap: Gap) -> AsyncIterator[bytes]:
             page = await asyncio.to_thread(_page_of, path, EventQuery(after=after, last=gap.last))
             for event in page.events:
                 first = int(event[len(b'{"seq":') : event.index(b",")]) + 1
-                yield _sse(first - 1, event)
+                await stream.send("event", event, first - 1)
             after = page.next
     if first <= gap.last:
         data = json.dumps({"first": first, "last": gap.last}).encode()
-        yield b"event: gap\nid: %d\ndata: %b\n\n" % (gap.last, data)
+        await stream.send("gap", data, gap.last)
 
 
 def _page_of(path: Path, query: EventQuery) -> EventPage:
@@ -155,10 +136,6 @@ def _page_of(path: Path, query: EventQuery) -> EventPage:
         return event_page(path, query)
     except OSError:  # nothing was written, or cannot be read: the gap says so
         return EventPage((), None)
-
-
-def _sse(sequence: int, data: bytes) -> bytes:
-    return b"event: event\nid: %d\ndata: %b\n\n" % (sequence, data)
 
 
 def _event_json(event: LiveEvent) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from relay.web.admin_gate import AdminGate
 from relay.web.keptfile import send_kept
 from relay.web.operator import Operator
 
-EVENT_STREAM: Final = "text/event-stream"
 _AUDIO_TYPES: Final = {".ogg": "audio/ogg", ".wav": "audio/wav"}
 
 log = structlog.get_logger(__name__)

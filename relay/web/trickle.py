@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -20,9 +19,7 @@ from relay.session.calls import Calls
 from relay.web.bodies import BodyLimits, read_body
 from relay.web.door import Door
 from relay.web.iceservers import ice_server_links
-
-HEARTBEAT_S: Final = 15.0
-WRITE_TIMEOUT_S: Final = 10.0
+from relay.web.sse import HEARTBEAT_S, EventStream, event_stream
 
 _END: Final = "a=end-of-candidates"
 _END_ID: Final = "end"
@@ -75,17 +72,9 @@ class TrickleRoutes:
         if request.headers.get("Last-Event-ID") == _END_ID:
             return web.Response(status=204)  # an EventSource asks no more
         with call.ice.reading() as lines:
-            response = web.StreamResponse(
-                headers={
-                    "Content-Type": "text/event-stream",
-                    "Cache-Control": "no-store",
-                    "X-Accel-Buffering": "no",  # nginx would keep it all until the end
-                }
-            )
-            await response.prepare(request)
-            with suppress(TimeoutError, ConnectionResetError):  # a reader that is gone, or stuck
-                await _tell(response, lines)
-        return response
+            async with event_stream(request) as stream:
+                await _tell(stream, lines)
+            return stream.response
 
     async def _read(self, request: web.Request) -> str:
         if request.content_type != MEDIA_TYPE:
@@ -103,28 +92,20 @@ def _if_match(request: web.Request) -> frozenset[str] | None:
     return frozenset(tag.value for tag in request.if_match if not tag.is_weak)
 
 
-async def _tell(response: web.StreamResponse, lines: AsyncIterator[str]) -> None:
+async def _tell(stream: EventStream, lines: AsyncIterator[str]) -> None:
     number = 0
     while True:
         waiting = asyncio.ensure_future(anext(lines, None))
         try:
             while not (await asyncio.wait({waiting}, timeout=HEARTBEAT_S))[0]:
-                await _write(response, ":\n\n")
+                await stream.beat()
             line = waiting.result()
         finally:
             waiting.cancel()
         if line is None:
             return
         number += 1
-        await _write(response, _event(line, number))
-
-
-def _event(line: str, number: int) -> str:
-    if line == _END:
-        return f"event: end-of-candidates\nid: {_END_ID}\ndata: {line}\n\n"
-    return f"event: candidate\nid: {number}\ndata: {line}\n\n"
-
-
-async def _write(response: web.StreamResponse, text: str) -> None:
-    async with asyncio.timeout(WRITE_TIMEOUT_S):
-        await response.write(text.encode())
+        if line == _END:
+            await stream.send("end-of-candidates", line.encode(), _END_ID)
+        else:
+            await stream.send("candidate", line.encode(), number)
