@@ -33,7 +33,9 @@ from tests.stores.disk import (
 from tests.web.conftest import Log
 from tests.web.operator_stage import Caller, OperatorStage, operating, prepared_for
 
-SILENCE = b"\xf8\xff\xfe"
+SILENCE = b"\xfb\x41\x3c\xff\xfe" + bytes(60)
+"""As large as speech, by Opus' padding (RFC 6716 §3.2.5): the last block of a disk is soon full."""
+
 ANSWER_S = 3.0
 """For an answer of the simulator's while something else is away: it does not wait for that."""
 
