@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -252,7 +253,7 @@ def test_recordings_reindex_beside_a_server_leaves_its_calls_live(
 
     assert run("recordings", "reindex").code == 0
 
-    with sqlite3.connect(directory / "index.sqlite") as index:
+    with closing(sqlite3.connect(directory / "index.sqlite")) as index, index:
         states = dict(index.execute("SELECT id, state FROM conversations").fetchall())
     index.close()
     assert states == {"rtc_live": "live", "rtc_dead": "unfinished"}

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -282,7 +283,8 @@ async def test_delete_when_scrubbed_leaves_no_word_in_the_files_of_sqlite(direct
 
         assert NEEDLE.encode() not in await asyncio.to_thread(bytes_of_index, directory)
         assert await store.index.count(Query(q="words")) == 30
-    assert sqlite3.connect(directory / "index.sqlite").execute("PRAGMA integrity_check").fetchone()
+    with closing(sqlite3.connect(directory / "index.sqlite")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone()
 
 
 def bytes_of_index(directory: Path) -> bytes:
