@@ -23,10 +23,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from relay.core.ids import Direction
+from relay.core.rfc3339 import rfc3339
 
 Message = str | bytes
 
@@ -94,7 +95,7 @@ FindMoved = Callable[[str], bytes]
 def encode(sequence: int, at: datetime, direction: Direction | None, message: Message) -> Encoded:
     """Writes a message down; `at` is aware."""
     kind, value, moved = _written(message)
-    prefix = [f'"seq":{sequence},"at":"{_render(at)}"']
+    prefix = [f'"seq":{sequence},"at":"{rfc3339(at)}"']
     prefix.append(f'"direction":"{direction}"' if direction else '"direction":null')
     if kind:
         prefix.append(f'"as":"{kind}"')
@@ -197,10 +198,6 @@ _DIRECTIONS: Final[dict[bytes, Direction | None]] = {
     b'"up"': "up",
     b'"down"': "down",
 }
-
-
-def _render(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _message(value: str, kind: bytes | None) -> Message:

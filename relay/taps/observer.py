@@ -17,6 +17,7 @@ import structlog
 
 from relay.core.ids import CallId, Direction, LegName
 from relay.core.quality import Histogram, LegSample
+from relay.core.rfc3339 import rfc3339
 from relay.stores.folders import Folder
 from relay.taps.facts import CallFacts, EndFacts, PacketTap
 from relay.taps.live import LiveEvents
@@ -182,11 +183,10 @@ class Observer:
 
 
 def _begin_json(facts: CallFacts) -> dict[str, Any]:
-    started_at = facts.utc(facts.started_s).isoformat(timespec="microseconds")
     return {
         "id": facts.id,
         "state": "live",
-        "started_at": started_at.replace("+00:00", "Z"),
+        "started_at": rfc3339(facts.utc(facts.started_s)),
         "owner": facts.owner,
         "key_id": facts.key_id,
         "model": facts.model,

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from relay.core import red, rtp
 from relay.core.ids import Direction
+from relay.core.rfc3339 import rfc3339
 from relay.core.sdpmedia import Codec
 from relay.core.wav import Law
 from relay.stores.events import digest
@@ -278,7 +279,7 @@ class Recording:
             "version": 1,
             "id": facts.id,
             "state": "live",
-            "started_at": _iso(facts, facts.started_s),
+            "started_at": rfc3339(facts.utc(facts.started_s)),
             "owner": facts.owner,
             "key_id": facts.key_id,
             "model": facts.model,
@@ -290,7 +291,7 @@ class Recording:
         return {
             **end.details,
             "state": "ended",
-            "ended_at": _iso(self.facts, end.ended_s),
+            "ended_at": rfc3339(self.facts.utc(end.ended_s)),
             "duration_s": round(end.ended_s - self.facts.started_s, 6),
             "end": {"outcome": end.outcome, "reason": end.reason},
             "recording": {"mode": self._mode, **asdict(self.report())},
@@ -306,10 +307,6 @@ class Recording:
                 track.path.name: digest(track.path) for track in self._tracks() if track.size
             },
         }
-
-
-def _iso(facts: CallFacts, at_s: float) -> str:
-    return facts.utc(at_s).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _audio_report(track: Track) -> AudioReport:

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from relay.core.errors import InvalidRequest, RateLimited
 from relay.core.ids import Direction
+from relay.core.rfc3339 import rfc3339
 from relay.stores.eventpage import MAX_LIMIT, EventPage, EventQuery, event_page
 from relay.stores.folders import EVENTS
 from relay.taps.live import Gap, LiveEvent
@@ -142,7 +143,7 @@ def _event_json(event: LiveEvent) -> dict[str, Any]:
     """`event` is the message as JSON; `text` what is none; neither, where it was too large."""
     known: dict[str, Any] = {
         "seq": event.sequence,
-        "at": event.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "at": rfc3339(event.at),
         "direction": event.direction,
         "bytes": event.size,
     }

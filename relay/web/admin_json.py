@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
+from relay.core.rfc3339 import rfc3339
 from relay.session.model import CallSnapshot
 from relay.stores.conversation import Conversation
 from relay.stores.search import Hit
@@ -16,8 +16,8 @@ def row_of(stored: Conversation, hits: tuple[Hit, ...] = ()) -> dict[str, Any]:
     return {
         "id": stored.id,
         "state": stored.state,
-        "started_at": _iso(stored.started_at),
-        "ended_at": stored.ended_at and _iso(stored.ended_at),
+        "started_at": rfc3339(stored.started_at),
+        "ended_at": stored.ended_at and rfc3339(stored.ended_at),
         "duration_s": stored.duration_s,
         "outcome": stored.outcome,
         "reason": stored.reason,
@@ -45,7 +45,7 @@ def live_row_of(call: CallSnapshot, watched: Watched | None) -> dict[str, Any]:
     return {
         "id": call.id,
         "state": "live",
-        "started_at": _iso(call.started_at),
+        "started_at": rfc3339(call.started_at),
         "ended_at": None,
         "duration_s": round(call.duration_s, 3),
         "outcome": None,
@@ -82,7 +82,3 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "at_s": hit.at_s,
         "snippet": [{"text": one.text, "match": one.is_match} for one in hit.snippet],
     }
-
-
-def _iso(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

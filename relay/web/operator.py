@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from relay.core.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
+from relay.core.rfc3339 import rfc3339
 from relay.core.transcript import MalformedTranscript, Transcript
 from relay.core.usagetotals import GroupBy
 from relay.session.calls import Calls
@@ -76,7 +77,7 @@ class Operator:
         return {
             "id": call.id,
             "state": "live",
-            "started_at": call.started_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "started_at": rfc3339(call.started_at),
             **known,
             **facts(call),
             "phase": str(call.state),
