@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -120,6 +120,18 @@ def read_entry(folder: Folder, *, is_live: bool) -> Entry:
     )
     transcript = read_json(folder.path / TRANSCRIPT)
     return entry_of(facts, folder.session(), transcript, read_object(folder.path / UPLOAD))
+
+
+def line_of(session: Mapping[str, Any], work: str) -> Mapping[str, Any]:
+    """What a session says of its mix or its waveform; empty where it says nothing."""
+    line = session.get(work)
+    return line if isinstance(line, dict) else {}
+
+
+def state_of(session: Mapping[str, Any], work: str) -> str | None:
+    """How far a work is: waiting, running, done, failed; None: nobody wants it."""
+    state = line_of(session, work).get("state")
+    return state if isinstance(state, str) else None
 
 
 def looks_live(folder: Folder) -> bool:

@@ -25,7 +25,7 @@ from relay.stores.delete import StillLive
 from relay.stores.feed import Feed
 from relay.stores.folders import Folder
 from relay.stores.locks import FolderInUse
-from relay.stores.reading import days_of, files_of, folders_of
+from relay.stores.reading import days_of, files_of, folders_of, state_of
 from relay.stores.sentfile import FileChanged
 from relay.stores.upload import UploadRecord, is_uploaded, read_record, upload, write_record
 
@@ -257,7 +257,7 @@ class Uploader:
             return max(self._options.rest_s, self._options.min_pause_s)
         if state == "live" and not self._is_overdue(folder):
             return self._options.min_pause_s  # another's, or of a process that died: it is restored
-        states = [_state_of(session, work) for work in ("mix", "waveform")]
+        states = [state_of(session, work) for work in ("mix", "waveform")]
         is_expected = states[0] is None and self._options.wait_for_mix
         is_expected = is_expected and bool(folder.audio("client"))
         is_unready = is_expected or any(state in _RENDERING for state in states)
@@ -307,11 +307,6 @@ class Uploader:
         options = self._options
         first_s = options.refused_pause_s if state == "refused" else options.min_pause_s
         return float(min(options.max_pause_s, first_s * 2 ** min(attempts - 1, 20)))
-
-
-def _state_of(session: dict[str, Any], work: str) -> object:
-    line = session.get(work)
-    return line.get("state") if isinstance(line, dict) else None
 
 
 def _is_early(record: UploadRecord) -> bool:

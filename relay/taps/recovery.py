@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 
 from relay.stores.folders import Folder
-from relay.stores.reading import days_of, folders_of
+from relay.stores.reading import days_of, folders_of, state_of
 from relay.taps.render import FILES, Work
-from relay.taps.renderer import Renderer, state_of
+from relay.taps.renderer import Renderer
 from relay.taps.restore import is_dead
 from relay.taps.voices import SIDES
 

@@ -25,6 +25,7 @@ from relay.stores import locks
 from relay.stores.audio import RATE
 from relay.stores.folders import Folder
 from relay.stores.locks import FolderInUse
+from relay.stores.reading import state_of
 from relay.taps.mix import MIX, MixWriter
 from relay.taps.restore import restore_dead
 from relay.taps.usage import load_prices
@@ -139,8 +140,7 @@ def _work(folder: Folder, works: Sequence[Work], prices: Path | None, parent: in
 
 def _is_made(folder: Folder, work: Work) -> bool:
     """Another process may have been quicker."""
-    line = folder.session().get(work)
-    is_done = isinstance(line, dict) and line.get("state") == "done"
+    is_done = state_of(folder.session(), work) == "done"
     return is_done and (folder.path / FILES[work]).is_file()
 
 

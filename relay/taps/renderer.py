@@ -18,6 +18,7 @@ import structlog
 from relay.stores import locks
 from relay.stores.folders import Folder
 from relay.stores.locks import FolderInUse
+from relay.stores.reading import state_of
 from relay.taps.render import BUSY, FILES, Work, remove_parts
 
 MAX_WAITING: Final = 1000
@@ -231,13 +232,6 @@ def _failed(works: Collection[Work], reason: str) -> Edit:
                 session[work] = {"state": "failed", "reason": reason}
 
     return fail
-
-
-def state_of(session: Mapping[str, Any], work: Work) -> str | None:
-    """How far a work is, by its session: waiting, running, done, failed; None: nobody wants it."""
-    line = session.get(work)
-    state = line.get("state") if isinstance(line, dict) else None
-    return state if isinstance(state, str) else None
 
 
 def _environment(whole: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,6 @@ from relay.core.eventline import MalformedLine, Recorded
 from relay.core.ids import CallId
 from relay.core.pricing import PriceTable
 from relay.core.quality import Quality
-from relay.stores.audio import duration_s
 from relay.stores.events import read_events
 from relay.stores.folders import Folder
 from relay.stores.locks import RECORDED
@@ -25,7 +24,7 @@ from relay.stores.reading import TRANSCRIPT, looks_live
 from relay.taps.facts import CallFacts
 from relay.taps.reading import CallReading, replay
 from relay.taps.transcript import store_transcript
-from relay.taps.voices import SIDES
+from relay.taps.voices import voices_duration_s
 
 COMPLETED_S: Final = 120.0
 """So long after its last event a call that has ended is surely read, if its process lives."""
@@ -92,9 +91,8 @@ def _length(folder: Folder) -> dict[str, Any]:
     facts = _facts(folder)
     if facts is None:
         return {}
-    ends_s = [duration_s(path) for side in SIDES for path in folder.audio(side)]
-    ends_s += [(event.at - facts.started_at).total_seconds() for event in _last(_events(folder))]
-    return {"duration_s": round(max(ends_s, default=0.0), 6)}
+    ends_s = [(event.at - facts.started_at).total_seconds() for event in _last(_events(folder))]
+    return {"duration_s": round(max([voices_duration_s(folder), *ends_s]), 6)}
 
 
 def _last(events: Iterable[Recorded]) -> Iterable[Recorded]:
