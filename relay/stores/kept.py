@@ -78,24 +78,24 @@ class KeptHere:
     """In its folder."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @property
     def id(self) -> str:
-        return self._folder.id
+        return self.folder.id
 
     async def session(self) -> dict[str, Any]:
-        return await asyncio.to_thread(self._folder.session)
+        return await asyncio.to_thread(self.folder.session)
 
     async def transcript(self) -> Any:
-        return await asyncio.to_thread(read_json, self._folder.path / TRANSCRIPT)
+        return await asyncio.to_thread(read_json, self.folder.path / TRANSCRIPT)
 
     async def audio(self, side: Side) -> tuple[str, ...]:
-        paths = await asyncio.to_thread(self._folder.audio, side)
+        paths = await asyncio.to_thread(self.folder.audio, side)
         return tuple(path.name for path in paths)
 
     async def file(self, name: str) -> Path | None:
-        path = self._folder.path / name
+        path = self.folder.path / name
         return path if await asyncio.to_thread(_is_plain, path) else None
 
 

@@ -11,14 +11,13 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from relay.core.errors import Conflict, NotFound, Overloaded
-from relay.stores.archive import ArchiveUnavailable
 from relay.stores.folders import Folder
-from relay.stores.kept import READ_TIMEOUT_S, KeptFile
-from relay.stores.reading import looks_live
+from relay.stores.kept import KeptFile, KeptHere
+from relay.stores.reading import line_of, looks_live, state_of
 from relay.taps.render import Work
 from relay.taps.voices import SIDES
 from relay.taps.waveform import WAVEFORM
-from relay.web.operator import Operator, told_by_the_store
+from relay.web.operator import Operator, looking, told_by_the_store
 
 RETRY_AFTER_S: Final = 1
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -45,19 +44,17 @@ class WaveformRoutes:
         kept = await self._operator.find(session_id)
         with told_by_the_store():
             file = await kept.file(WAVEFORM)
-            if file is not None:
-                return await _answer(request, file)
-        return await self._make(session_id)
+        if file is not None:
+            return await _answer(request, file)
+        if not isinstance(kept, KeptHere):  # what was uploaded stays as it is
+            raise NotFound("This session has no waveform.")
+        return await self._make(kept.folder)
 
-    async def _make(self, session_id: str) -> web.Response:
-        store, renderer = self._operator.store, self._operator.renderer
-        if store is None or renderer is None:
-            raise NotFound("This session has no waveform.")
-        folder = await asyncio.to_thread(store.folders.find, session_id)
-        if folder is None:  # what was uploaded and is not here any more stays as it is
-            raise NotFound("This session has no waveform.")
+    async def _make(self, folder: Folder) -> web.Response:
+        renderer = self._operator.renderer
+        assert renderer is not None  # as there is a store
         found = await asyncio.to_thread(_look_at, folder)
-        if self._operator.observer.holds(session_id) or found.is_live:
+        if self._operator.observer.holds(folder.id) or found.is_live:
             raise NotFound("A live call has no waveform yet.")
         if not found.has_audio:
             raise NotFound("This session has no audio.")
@@ -83,43 +80,41 @@ class _Found:
 def _look_at(folder: Folder) -> _Found:
     """By a thread."""
     session = folder.session()
-    duration_s, line = session.get("duration_s"), session.get("waveform")
-    is_running = isinstance(line, dict) and line.get("state") == "running"
+    duration_s = session.get("duration_s")
+    is_running = state_of(session, "waveform") == "running"
     return _Found(
         is_live=looks_live(folder),
         has_audio=any(folder.audio(side) for side in SIDES),
         duration_s=float(duration_s) if isinstance(duration_s, int | float) else None,
         told={
             "state": "running" if is_running else "waiting",
-            "progress": line.get("progress") if is_running and isinstance(line, dict) else 0.0,
+            "progress": line_of(session, "waveform").get("progress") if is_running else 0.0,
         },
     )
 
 
 async def _answer(request: web.Request, file: KeptFile) -> web.Response:
     accepts_gzip = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "").lower()
-    try:
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            tag, body = await asyncio.to_thread(_read, file, is_zipped=accepts_gzip)
-    except FileNotFoundError:
-        raise NotFound("This session has no waveform.") from None
-    except TimeoutError:
-        raise ArchiveUnavailable(f"no answer in {READ_TIMEOUT_S:.0f} s") from None
+    known = request.headers.get(hdrs.IF_NONE_MATCH, "")
+    tag, body = await looking("waveform", _read, file, known, is_zipped=accepts_gzip)
     headers = {
         hdrs.ETAG: tag,
         hdrs.CACHE_CONTROL: "private, no-cache",  # kept, and asked for each time: it may be deleted
         hdrs.VARY: "Accept-Encoding",
     }
-    if tag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+    if body is None:
         return web.Response(status=304, headers=headers)
     if accepts_gzip:
         headers[hdrs.CONTENT_ENCODING] = "gzip"
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
-def _read(file: KeptFile, *, is_zipped: bool) -> tuple[str, bytes]:
-    """Its tag, the same for both encodings, and its bytes. By a thread."""
+def _read(file: KeptFile, known: str, *, is_zipped: bool) -> tuple[str, bytes | None]:
+    """Its tag, the same for both encodings, and its bytes; None where the tag is a known one. By a
+    thread."""
     with file.open("rb") as opened:
         data = opened.read(MAX_BYTES)
     tag = f'W/"{hashlib.sha256(data).hexdigest()[:32]}"'
+    if tag in known:
+        return tag, None
     return tag, gzip.compress(data, 6, mtime=0) if is_zipped else data

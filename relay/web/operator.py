@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from relay.core.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from relay.core.rfc3339 import rfc3339
@@ -29,6 +29,9 @@ from relay.stores.store import Store
 from relay.taps.observer import Observer, Watched
 from relay.taps.renderer import Renderer
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 RETRY_AFTER_S: Final = 5.0
 """Until a database or a target may be back."""
 
@@ -44,6 +47,25 @@ def told_by_the_store() -> Iterator[None]:
         raise StoreUnavailable(str(error), retry_after_s=RETRY_AFTER_S) from None
     except NotStorable as error:
         raise InvalidRequest(str(error)) from None
+
+
+async def looking(
+    what: str,
+    look: Callable[Concatenate[KeptFile, P], T],
+    file: KeptFile,
+    *args: P.args,
+    **more: P.kwargs,
+) -> T:
+    """What `look` finds in a file, here or at the target, by a thread and with a deadline. Raises
+    NotFound where there is no such file any more, StoreUnavailable."""
+    with told_by_the_store():
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await asyncio.to_thread(look, file, *args, **more)
+        except FileNotFoundError:
+            raise NotFound(f"This session has no {what}.") from None
+        except TimeoutError:
+            raise ArchiveUnavailable(f"no answer in {READ_TIMEOUT_S:.0f} s") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +173,7 @@ class Operator:
             file: KeptFile = watched.recorded.folder.events
         else:
             file = await self.file(await self.find(session_id), EVENTS)
-        with told_by_the_store():
-            try:
-                async with asyncio.timeout(READ_TIMEOUT_S):
-                    return await asyncio.to_thread(event_page, file, query)
-            except FileNotFoundError:
-                raise NotFound("This session has no events.") from None
-            except TimeoutError:
-                raise ArchiveUnavailable(f"no answer in {READ_TIMEOUT_S:.0f} s") from None
+        return await looking("events", event_page, file, query)
 
     async def file(self, kept: Kept, name: str) -> KeptFile:
         """One of a session's files. Raises NotFound, StoreUnavailable."""
