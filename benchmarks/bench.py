@@ -85,7 +85,9 @@ class Bench:
             self.found.empty["relay"] = relay.process.footprint()
             self.found.posts["idle"] = await self._post(client, simulator, relay)
             await self._read_calls(f"relay {fewer.calls}", client, relay, simulator, fewer)
-            await self._read_calls(f"relay {most.calls}", client, relay, simulator, most)
+            await self._read_calls(
+                f"relay {most.calls}", client, relay, simulator, most, with_posts=True
+            )
             await self._read_calls(f"direct {most.calls}", client, simulator, simulator, most)
             await self._read_forwarder(simulator, client, most, " again")
             await self._read_forwarder(simulator, client, fewer, " again")
@@ -114,7 +116,10 @@ class Bench:
         simulator: chains.Server,
         model: LoadModel,
         pace: Pace | None = None,
+        *,
+        with_posts: bool = False,
     ) -> None:
+        """`with_posts` measures the setup, too, while these calls run."""
         ours = [server.process, client.process]
         if server is not simulator:
             ours.append(simulator.process)
@@ -122,30 +127,27 @@ class Bench:
             self.found.readings[name] = await read_window(
                 client, server.process, ours, calls=model.calls, pace=pace or self._plan.pace
             )
-            if name.startswith("relay") and model is self._plan.most:
+            if with_posts:
                 self.found.posts["busy"] = await self._post(client, simulator, server)
 
     async def _recording(self) -> None:
         """Relays that keep everything and relays that keep nothing, in turn: how the packets of
         both sides fall together is another thing in each process, and makes some tenths of CPU."""
-        plan, kept = self._plan, Counter[str]()
-        for n in range(plan.recording_rounds):
+        kept = Counter[str]()
+        for n in range(self._plan.recording_rounds):
             with tempfile.TemporaryDirectory(dir=self._site.folder, prefix="kept-") as folder:
-                for name, recordings in (("off", None), ("on", Path(folder))):
-                    async with self._relay_chain(recordings) as (relay, simulator, client):
-                        await self._one_after_another(client, relay, _FIRST_CALLS)
-                        await self._read_calls(
-                            f"recording {name} {n}",
-                            client,
-                            relay,
-                            simulator,
-                            plan.most,
-                            plan.recording,
-                        )
+                await self._read_keeping(f"recording off {n}", None)
+                await self._read_keeping(f"recording on {n}", Path(folder))
                 kept.update(_kept_in(Path(folder)))
         self.found.recorded = dict(kept)
         if kept["lost_packets"] or kept["lost_events"]:
             raise MeasurementError(f"the recorder lost something: {dict(kept)}")
+
+    async def _read_keeping(self, name: str, recordings: Path | None) -> None:
+        plan = self._plan
+        async with self._relay_chain(recordings) as (relay, simulator, client):
+            await self._one_after_another(client, relay, _FIRST_CALLS)
+            await self._read_calls(name, client, relay, simulator, plan.most, plan.recording)
 
     async def _loss(self) -> None:
         model = self._plan.most
