@@ -25,6 +25,8 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
 
+from tests.stores import postgresql
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 # Things that end by themselves need a few turns of the loop: a transport's close, a cancelled task.
@@ -184,3 +186,12 @@ def _sockets() -> set[str]:
         except OSError:  # closed meanwhile, as the directory's own descriptor is
             continue
     return found
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[postgresql.Cluster]:
+    """A PostgreSQL for all tests, slow ones alone; who stops it starts it again."""
+    if reason := postgresql.why_not():
+        pytest.skip(reason)
+    with postgresql.running() as running:
+        yield running

@@ -10,7 +10,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,14 +38,6 @@ SILENCE = b"\xfb\x41\x3c\xff\xfe" + bytes(60)
 
 ANSWER_S = 3.0
 """For an answer of the simulator's while something else is away: it does not wait for that."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[postgresql.Cluster]:
-    if reason := postgresql.why_not():
-        pytest.skip(reason)
-    with postgresql.running() as running:
-        yield running
 
 
 @asynccontextmanager

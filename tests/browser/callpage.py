@@ -32,20 +32,6 @@ TOOL = {
 }
 CUT_AFTER_S = 1.5
 
-# Measures whatever a page receives, as its user would hear it: `ears` by the order of the tracks.
-_EAR = (Path(__file__).parent / "js" / "ear.js").read_text().replace("export function", "function")
-OVERHEAR = f"""
-{_EAR}
-window.ears = [];
-window.RTCPeerConnection = class extends RTCPeerConnection {{
-  constructor(...given) {{
-    super(...given);
-    this.addEventListener("track", ({{ track }}) =>
-      ears.push(listen(new MediaStream([track]), {json.dumps(sound.CHIME_HZ)})));
-  }}
-}};
-"""
-
 
 def voice(name: str = "weather", part: slice = VOICED) -> list[bytes]:
     """A recorded voice as Opus packets of 20 ms."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import wave
 from array import array
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,20 @@ QUIET = 300
 
 CHIME_HZ = (880, 1320)
 """The two tones that lead each sentence of the simulator, and that no voice of ours has."""
+
+# Measures whatever a page receives, as its user would hear it: `ears` by the order of the tracks.
+_EAR = (Path(__file__).parent / "js" / "ear.js").read_text().replace("export function", "function")
+OVERHEAR = f"""
+{_EAR}
+window.ears = [];
+window.RTCPeerConnection = class extends RTCPeerConnection {{
+  constructor(...given) {{
+    super(...given);
+    this.addEventListener("track", ({{ track }}) =>
+      ears.push(listen(new MediaStream([track]), {json.dumps(CHIME_HZ)})));
+  }}
+}};
+"""
 
 AUDIBLE_RMS = 0.01
 """About -40 dBFS: speech is ten times louder, comfort noise ten times softer."""

@@ -14,7 +14,7 @@ from relay.app import Prepared
 from relay.stores.folders import Folders
 from tests.browser.conftest import OpenPage
 from tests.browser.dashboard import HOSTILE, Dashboard, Kept, dashboard, keep_all
-from tests.web.operator_stage import prepared_for
+from tests.web.operator_stage import prepared_for, prepared_unread
 
 ORDER = ("I would like to change my order.", "Sure, what is the order’s number?", "Four two seven.")
 FAILED = {"end": {"outcome": "failed", "reason": "upstream_lost"}}
@@ -46,10 +46,7 @@ def many(directory: Path) -> Prepared:
 
 @pytest.fixture
 def unread(tmp_path: Path) -> Prepared:
-    """A server whose directory is a file's: nothing is kept, the index cannot be."""
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    return prepared_for(blocked / "recordings")
+    return prepared_unread(tmp_path)
 
 
 def results(page: Page) -> Locator:

@@ -46,7 +46,7 @@ async def test_listener_hears_the_client_then_the_simulators_answer_and_no_echo(
 ) -> None:
     async with dashboard(prepared, open_page) as shown:
         call, caller = CallPage(shown), await shown.stage.call()
-        await shown.page.add_init_script(callpage.OVERHEAR)
+        await shown.page.add_init_script(sound.OVERHEAR)
         await shown.open(f"#/sessions/{caller.id}")
         listen = shown.page.get_by_role("button", name="Listen in")
         await listen.click()

@@ -33,20 +33,6 @@ from tests.browser.server import Server
 FRAME = 480  # 10 ms
 SAID = "weather"
 MICROPHONE: list[float | str] = [1.0, SAID, 30.0]
-EAR = (Path(__file__).parent / "js" / "ear.js").read_text().replace("export function", "function")
-
-# Measures whatever a page receives, as its user would hear it: `ears` by the order of the tracks.
-OVERHEAR = f"""
-{EAR}
-window.ears = [];
-window.RTCPeerConnection = class extends RTCPeerConnection {{
-  constructor(...given) {{
-    super(...given);
-    this.addEventListener("track", ({{ track }}) =>
-      ears.push(listen(new MediaStream([track]), {json.dumps(sound.CHIME_HZ)})));
-  }}
-}};
-"""
 
 
 @pytest.fixture
@@ -69,7 +55,7 @@ class Operator:
     relay: Server
 
     async def open(self) -> None:
-        await self.page.add_init_script(OVERHEAR)
+        await self.page.add_init_script(sound.OVERHEAR)
         await self.page.goto(f"{self.relay.url}/admin/")
 
     async def listen_in(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +123,6 @@ async def test_doctor_of_a_target_that_refuses_warns(tmp_path: Path) -> None:
     [one] = findings["upload_target"]
     assert one.status is Status.WARNING
     assert "recording.upload_url" in one.advice
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[postgresql.Cluster]:
-    if reason := postgresql.why_not():
-        pytest.skip(reason)
-    with postgresql.running() as running:
-        yield running
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -15,20 +14,6 @@ from relay.stores.index import Index
 from tests.stores import objectstore, postgresql
 
 ORIGIN = "here"
-
-
-@functools.cache
-def _why_no_postgresql() -> str | None:
-    return postgresql.why_not()
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[postgresql.Cluster]:
-    """A PostgreSQL for all tests; who stops it starts it again."""
-    if reason := _why_no_postgresql():
-        pytest.skip(reason)
-    with postgresql.running() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

@@ -41,6 +41,13 @@ def prepared_for(directory: Path, overrides: dict[str, object] | None = None) ->
     )
 
 
+def prepared_unread(directory: Path) -> Prepared:
+    """A server that cannot keep anything, nor index it: its directory is a file's."""
+    blocked = directory / "file"
+    blocked.write_text("")
+    return prepared_for(blocked / "recordings")
+
+
 @dataclass
 class Caller:
     """A browser in its call."""

@@ -18,7 +18,7 @@ from relay.stores.audio import sound
 from relay.stores.folders import Folder, Folders
 from relay.stores.verify import verify
 from tests.session.stage import offer_text
-from tests.web.operator_stage import TOKEN, OperatorStage, operating, prepared_for
+from tests.web.operator_stage import TOKEN, OperatorStage, operating, prepared_for, prepared_unread
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SILENCE = b"\xf8\xff\xfe"
@@ -36,10 +36,7 @@ def prepared(directory: Path) -> Prepared:
 
 @pytest.fixture
 def unread(tmp_path: Path) -> Prepared:
-    """A server that cannot keep anything: its directory is a file's."""
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    return prepared_for(blocked / "recordings")
+    return prepared_unread(tmp_path)
 
 
 async def folder_of(directory: Path, session_id: str) -> Folder | None:
