@@ -8,9 +8,9 @@ from typing import Any
 
 from relay.core.ids import Direction
 from relay.core.transcriber import Transcriber
-from relay.core.transcript import Change, MalformedTranscript, Transcript
+from relay.core.transcript import Change, Transcript
 from relay.stores.folders import Folder, write_whole
-from relay.stores.reading import TRANSCRIPT, read_json
+from relay.stores.reading import TRANSCRIPT
 from relay.taps.facts import CallFacts
 
 OnTurns = Callable[[CallFacts, tuple[Change, ...]], None]
@@ -48,11 +48,3 @@ def store_transcript(folder: Folder, transcript: Transcript) -> None:
     folder.make()
     text = json.dumps(transcript.to_json(), ensure_ascii=False, separators=(",", ":"))
     write_whole(folder.path / TRANSCRIPT, text.encode())
-
-
-def load_transcript(folder: Folder) -> Transcript | None:
-    """Reads `transcript.json`; None where there is none that can be read. For a thread."""
-    try:
-        return Transcript.from_json(read_json(folder.path / TRANSCRIPT))
-    except MalformedTranscript:
-        return None

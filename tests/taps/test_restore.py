@@ -13,10 +13,10 @@ from relay.stores.folders import Folder
 from relay.stores.reading import read_entry
 from relay.taps.eventlog import EventLog
 from relay.taps.restore import keep, restore
-from relay.taps.transcript import load_transcript
 from relay.taps.usage import load_prices
 from tests.taps.call import FACTS
 from tests.taps.rehearsal import everything
+from tests.taps.transcripts import load_transcript
 
 PRICES = load_prices()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from relay.core.transcript import Change
 from relay.stores.folders import Folder
 from relay.taps.facts import CallFacts
-from relay.taps.transcript import TranscriptTap, load_transcript, store_transcript
+from relay.taps.transcript import TranscriptTap, store_transcript
 from tests.core.talk import message
 from tests.taps.call import FACTS
+from tests.taps.transcripts import load_transcript
 
 
 def user(item_id: str, text: str) -> dict[str, object]:
