@@ -372,9 +372,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _public_address_is_guarded(self) -> Self:
-        admin_host = self.admin.host or self.http.host
         if self.http.is_loopback:
-            if self.admin.token is None and not is_loopback(admin_host):
+            if self.admin.token is None and not is_loopback(self.admin.host or self.http.host):
                 raise ValueError("admin.token is needed, because admin.host is not loopback")
             return self
         if self.auth.mode == "none" and not self.auth.allow_anonymous:

@@ -26,6 +26,7 @@ from relay.web.admin_json import live_row_of, row_of, says
 from relay.web.admin_levels import LevelRoutes
 from relay.web.admin_waveform import WaveformRoutes
 from relay.web.bodies import BodyLimits, parse_json_object, read_body
+from relay.web.numbers import whole_number
 from relay.web.operator import Operator
 
 ROOT: Final = "/admin/v1"
@@ -259,10 +260,10 @@ def _time_of(request: web.Request, name: str) -> datetime | None:
 
 
 def _limit_of(request: web.Request) -> int:
-    text = request.query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= MAX_LIMIT):
+    limit = whole_number(request.query.get("limit", str(DEFAULT_LIMIT)), max_digits=3)
+    if limit is None or not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequest(f"limit is a number from 1 to {MAX_LIMIT}.", param="limit")
-    return int(text)
+    return limit
 
 
 def _text_of(body: bytes) -> str:

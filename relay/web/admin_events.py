@@ -19,6 +19,7 @@ from relay.taps.observer import Watched
 from relay.web.admin_files import headers_of, tell_export
 from relay.web.admin_gate import AdminGate
 from relay.web.keptfile import send_kept
+from relay.web.numbers import whole_number
 from relay.web.operator import Operator
 from relay.web.sse import EVENT_STREAM, HEARTBEAT_S, EventStream, event_stream
 
@@ -84,9 +85,10 @@ def _number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, "")
     if not text or text == "-1":
         return default
-    if text.isascii() and text.isdecimal() and len(text) < 16:
-        return int(text)
-    raise InvalidRequest(f"{name} is a number.", param=name)
+    number = whole_number(text)
+    if number is None:
+        raise InvalidRequest(f"{name} is a number.", param=name)
+    return number
 
 
 # --- server-sent events ---
@@ -112,8 +114,8 @@ async def _stream(request: web.Request, watched: Watched) -> web.StreamResponse:
 
 def _since(request: web.Request) -> int:
     """The number of the first event that is wanted: the one after `Last-Event-ID`; all, if none."""
-    text = request.headers.get("Last-Event-ID", "")
-    return int(text) + 1 if text.isascii() and text.isdecimal() and len(text) < 16 else 0
+    last = whole_number(request.headers.get("Last-Event-ID", ""))
+    return 0 if last is None else last + 1
 
 
 async def _fill(stream: EventStream, watched: Watched, gap: Gap) -> None:

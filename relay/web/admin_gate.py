@@ -13,6 +13,7 @@ from aiohttp import web
 
 from relay.core.errors import Forbidden, Unauthenticated
 from relay.web.address import Network, client_address
+from relay.web.numbers import whole_number
 
 COOKIE: Final = "relay_admin"
 SIGNED_IN_S: Final = 12 * 3600
@@ -68,10 +69,10 @@ class AdminGate:
     def is_signed_in(self, cookie: str) -> bool:
         """Whether it is a cookie of this gate's that has not ended."""
         until, _, proof = cookie.partition(".")
-        if not (until.isascii() and until.isdecimal() and len(until) < 16 and proof.isascii()):
+        ends_at = whole_number(until)
+        if ends_at is None or not proof.isascii():
             return False
-        is_proven = hmac.compare_digest(proof, self._proof(until))
-        return is_proven and self._clock() < int(until)
+        return hmac.compare_digest(proof, self._proof(until)) and self._clock() < ends_at
 
     def who(self, request: web.Request) -> str:
         """For the audit lines: the address that a request came from."""
