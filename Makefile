@@ -2,7 +2,7 @@
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 LOCK := $(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 \
-        --no-header --no-emit-index-url --no-emit-find-links
+        --no-header --no-emit-index-url --no-emit-find-links --no-strip-extras
 
 .PHONY: install demo test check lint bench reach lock clean
 

@@ -7,7 +7,8 @@ import json
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+LOCKED = r"^([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?=="
 GROUPS = PROJECT["dependency-groups"]
 OWNERS = {
     **packages_distributions(),
@@ -35,8 +37,14 @@ WANTED = {
 
 def entries(lock: Path) -> dict[str, str]:
     """Each locked package and the text of its entry, which begins with its version."""
-    parts = re.split(r"^([A-Za-z0-9._-]+)==", lock.read_text(), flags=re.MULTILINE)
-    return {canonicalize_name(n): text for n, text in zip(parts[1::2], parts[2::2], strict=True)}
+    parts = re.split(LOCKED, lock.read_text(), flags=re.MULTILINE)
+    return {canonicalize_name(n): text for n, text in zip(parts[1::3], parts[3::3], strict=True)}
+
+
+def extras(lock: Path) -> dict[str, set[str]]:
+    """The extras that each package is locked with."""
+    found = re.findall(LOCKED, lock.read_text(), flags=re.MULTILINE)
+    return {canonicalize_name(name): set(extras.split(",")) - {""} for name, extras in found}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
@@ -60,6 +68,30 @@ def test_lock_satisfies_pyproject(lock: Path) -> None:
     ]
 
     assert not stale, "run `make lock`"
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_lock_names_the_extras_that_its_packages_ask_for(lock: Path) -> None:
+    """pip before 23.3 looks for the newest of a package with extras that a lock names without, and
+    ends with an error as soon as that is not the locked one."""
+    locked = extras(lock)
+    asked = [line for name in locked for line in requires_of(name)]
+
+    missing = [
+        str(requirement)
+        for requirement in map(Requirement, asked)
+        if (requirement.marker is None or requirement.marker.evaluate({"extra": ""}))
+        and not requirement.extras <= locked[canonicalize_name(requirement.name)]
+    ]
+
+    assert not missing
+
+
+def requires_of(name: str) -> list[str]:
+    """What an installed package requires; nothing if it is none of this platform's."""
+    with suppress(PackageNotFoundError):
+        return distribution(name).requires or []
+    return []
 
 
 def test_locks_agree_on_every_version() -> None:
