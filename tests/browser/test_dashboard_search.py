@@ -17,6 +17,7 @@ from tests.browser.dashboard import HOSTILE, Dashboard, Kept, dashboard, keep_al
 from tests.web.operator_stage import prepared_for, prepared_unread
 
 ORDER = ("I would like to change my order.", "Sure, what is the order’s number?", "Four two seven.")
+FOLLOW_MS = 3000  # as search.js has it
 FAILED = {"end": {"outcome": "failed", "reason": "upstream_lost"}}
 
 
@@ -164,6 +165,41 @@ async def test_deletion_is_asked_for_once_more_and_proven(
         await expect(results(shown.page)).to_have_count(3)
         await expect(shown.page.get_by_role("link", name="rtc_weather")).to_be_focused()
         assert await asyncio.to_thread(Folders(directory).find, "rtc_order") is None
+
+
+async def test_list_keeps_up_with_calls_and_leaves_the_reader_where_he_was(
+    prepared: Prepared, open_page: OpenPage
+) -> None:
+    async with dashboard(prepared, open_page) as shown:
+        await indexed(shown, 4)
+        await shown.open("#/sessions")
+        focused = shown.page.get_by_role("button", name="Delete rtc_weather")
+        await focused.focus()
+
+        caller = await shown.stage.call()
+        row = results(shown.page).filter(has_text=caller.id)
+        await expect(row).to_contain_text("live")
+        await shown.stage.hang_up(caller)
+
+        await expect(row).to_contain_text("completed")
+        await expect(focused).to_be_focused()
+
+
+async def test_list_is_not_filled_anew_while_some_of_it_is_marked(
+    prepared: Prepared, open_page: OpenPage
+) -> None:
+    async with dashboard(prepared, open_page) as shown:
+        await indexed(shown, 4)
+        await shown.open("#/sessions")
+        row = results(shown.page).filter(has_text="rtc_weather")
+        await row.evaluate("row => getSelection().selectAllChildren(row)")
+
+        caller = await shown.stage.call()
+        await shown.page.wait_for_timeout(FOLLOW_MS + 1000)
+
+        assert "rtc_weather" in await shown.page.evaluate("getSelection().toString()")
+        await shown.page.evaluate("getSelection().removeAllRanges()")
+        await expect(results(shown.page).filter(has_text=caller.id)).to_be_visible()
 
 
 async def test_search_without_an_index_says_why(unread: Prepared, open_page: OpenPage) -> None:

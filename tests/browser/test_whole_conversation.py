@@ -28,6 +28,7 @@ from relay.stores.folders import Folder
 from tests.browser import server, sound, watch
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_page import DemoPage
+from tests.browser.demo_site import until
 from tests.browser.server import Server
 
 FRAME = 480  # 10 ms
@@ -61,7 +62,7 @@ class Operator:
     async def listen_in(self) -> None:
         calls = self.page.get_by_role("list", name="Live calls")
         await calls.get_by_role("button", name="Listen in").click(timeout=15_000)
-        await self.page.wait_for_function("ears.length === 2")
+        await until(self.page, "ears.length === 2")
 
     async def chime(self) -> float:
         """Waits until an answer of the simulator's is to be heard from the upstream's side."""
@@ -169,10 +170,7 @@ async def test_conversation_is_overheard_kept_proven_and_found_again(
 async def played(page: Page, seconds: float) -> None:
     """Waits until both sides have been played for so long."""
     sides = "[...document.querySelectorAll('audio')].filter(({ duration }) => duration > 0)"
-    expression = f"({sides}.length === 2) && {sides}.every((a) => a.currentTime > {seconds})"
-    async with asyncio.timeout(15):
-        while not await page.evaluate(expression):
-            await page.wait_for_timeout(50)
+    await until(page, f"({sides}.length === 2) && {sides}.every((a) => a.currentTime > {seconds})")
 
 
 # --- what was kept ---

@@ -85,3 +85,28 @@ export function arrows(list, rows = "li") {
     items[to].querySelector("a")?.focus();
   });
 }
+
+/** Whether the reader has marked some of an element's text. @param {HTMLElement} element @returns {boolean} */
+export function isMarkedIn(element) {
+  const marked = getSelection();
+  return marked !== null && !marked.isCollapsed && marked.containsNode(element, true);
+}
+
+/**
+ * Fills a list anew whose rows have `data-id`; the focus stays in the row and on the link or button where it was.
+ * @param {HTMLElement} list @param {() => void} fill
+ */
+export function keepFocus(list, fill) {
+  const focused = document.activeElement;
+  const row = /** @type {HTMLElement | null} */ (focused?.closest("[data-id]"));
+  const at = row && list.contains(row) ? targets(row).indexOf(focused) : -1;
+  fill();
+  if (row === null || at < 0) return;
+  const now = list.querySelector(`[data-id="${CSS.escape(row.dataset.id)}"]`);
+  if (now) targets(now)[at]?.focus({ preventScroll: true });
+}
+
+/** @param {Element} row @returns {any[]} */
+function targets(row) {
+  return [...row.querySelectorAll("a, button")];
+}

@@ -2,10 +2,11 @@
 
 import { del, get } from "./api.js";
 import { h, icon, plural, say } from "./dom.js";
-import { arrows, confirmed, empty, explain, failure, tell } from "./parts.js";
+import { arrows, confirmed, empty, explain, failure, isMarkedIn, keepFocus, tell } from "./parts.js";
 import { dayOf, proof, resultRow } from "./search-results.js";
 
 const TYPING_MS = 250;
+const FOLLOW_MS = 3000;
 const OUTCOMES = ["completed", "limited", "failed", "refused", "abandoned", "drained"];
 const FIELDS = ["q", "since", "until", "outcome", "model", "key"];
 
@@ -23,6 +24,9 @@ class SearchView {
   #more = h("button", { type: "button", hidden: true, onclick: () => this.#next() }, "Show more");
   #asked = new AbortController();
   #typing = 0;
+  #following = 0;
+  #paged = false;
+  /** The first page as the server sent it. @type {string | null} */ #first = null;
   /** @type {string | null} */ #cursor = null;
   #shown = 0;
   /** @type {string | null} */ #day = null;
@@ -44,7 +48,7 @@ class SearchView {
 
   unmount() {
     clearTimeout(this.#typing);
-    this.#asked.abort();
+    this.#interrupt();
   }
 
   // -- what is looked for
@@ -108,15 +112,11 @@ class SearchView {
     const filters = this.#filters();
     const address = new URLSearchParams(filters).toString();
     history.replaceState(null, "", `#/sessions${address ? `?${address}` : ""}`); // no hashchange: the view stays
-    this.#asked.abort();
-    this.#asked = new AbortController();
-    const { signal } = this.#asked;
+    this.#paged = false;
+    const signal = this.#interrupt();
     this.#results.setAttribute("aria-busy", "true");
     try {
-      const page = await get("sessions", query(filters), { signal });
-      this.#restart();
-      this.#show(page);
-      if (!this.#shown) this.#results.append(nothing(filters, page.problem));
+      this.#begin(await get("sessions", query(filters), { signal }), filters);
     } catch (error) {
       if (signal.aborted) return;
       this.#restart();
@@ -124,12 +124,51 @@ class SearchView {
       this.#results.append(failure(error, () => this.#search()));
     }
     this.#results.removeAttribute("aria-busy");
+    this.#follow();
+  }
+
+  /** Ends what is being asked for. @returns {AbortSignal} for what is asked next */
+  #interrupt() {
+    clearTimeout(this.#following);
+    this.#asked.abort();
+    this.#asked = new AbortController();
+    return this.#asked.signal;
+  }
+
+  /** Keeps the first page up to date: calls end, and are found a moment later. */
+  #follow() {
+    clearTimeout(this.#following);
+    this.#following = setTimeout(() => this.#refresh(), FOLLOW_MS);
+  }
+
+  async #refresh() {
+    if (this.#paged) return; // whoever has gone on reads what there was
+    const { signal } = this.#asked;
+    const filters = this.#filters();
+    try {
+      if (!document.hidden && !isMarkedIn(this.#results)) {
+        const page = await get("sessions", query(filters), { signal });
+        if (JSON.stringify(page) !== this.#first) keepFocus(this.#results, () => this.#begin(page, filters));
+      }
+    } catch {
+      // what was found before stays
+    }
+    if (!signal.aborted) this.#follow();
+  }
+
+  /** Shows a first page. */
+  #begin(page, filters) {
+    this.#restart();
+    this.#first = JSON.stringify(page);
+    this.#show(page);
+    if (!this.#shown) this.#results.append(nothing(filters, page.problem));
   }
 
   #restart() {
     this.#results.replaceChildren();
     this.#more.hidden = true;
     this.#notice.hidden = true;
+    this.#first = null;
     this.#cursor = null;
     this.#day = null;
     this.#shown = 0;
@@ -137,7 +176,8 @@ class SearchView {
 
   async #next() {
     this.#more.disabled = true;
-    const { signal } = this.#asked;
+    this.#paged = true;
+    const signal = this.#interrupt();
     try {
       const page = await get("sessions", { ...query(this.#filters()), cursor: this.#cursor }, { signal });
       const first = this.#show(page);
@@ -170,7 +210,8 @@ class SearchView {
   }
 
   #count() {
-    this.#summary.textContent = this.#shown ? `${plural(this.#shown, "call")}${this.#cursor ? ", and more" : ""}` : "";
+    const text = this.#shown ? `${plural(this.#shown, "call")}${this.#cursor ? ", and more" : ""}` : "";
+    if (this.#summary.textContent !== text) this.#summary.textContent = text; // it is read out
   }
 
   /** @param {string} text */
@@ -184,7 +225,8 @@ class SearchView {
   /** @param {any} session @param {HTMLElement} row */
   async #delete(session, row) {
     const text = `Audio, transcript, events and index entry of ${session.id} go for good, and what was uploaded of it.`;
-    if (!(await confirmed({ title: "Delete this recording?", text, action: "Delete" }))) return;
+    this.#interrupt(); // the row stays where it is
+    if (!(await confirmed({ title: "Delete this recording?", text, action: "Delete" }))) return this.#follow();
     try {
       const deletion = await del(`recordings/${encodeURIComponent(session.id)}`);
       const neighbour = this.#remove(row);
@@ -192,8 +234,9 @@ class SearchView {
       neighbour?.querySelector("a")?.focus();
     } catch (error) {
       if (error.body?.remains) await tell("Not all of it is deleted", proof(error.body));
-      else this.#complain(`It was not deleted: ${explain(error)}`);
+      else await tell("It was not deleted", h("p", null, explain(error)));
     }
+    this.#follow();
   }
 
   /** @param {HTMLElement} row @returns {Element | undefined} the next one, or the one before */
