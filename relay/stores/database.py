@@ -1,4 +1,4 @@
-"""The index's database: connections, transactions with a deadline, its newest version.
+"""The index's database: transactions with a deadline, its newest version.
 
 SQLite by default, one file in WAL mode; PostgreSQL by asyncpg. Nothing is lost with it: it can be
 made again from the folders.
@@ -7,36 +7,28 @@ made again from the folders.
 from __future__ import annotations
 
 import asyncio
-import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from relay.stores import migrations
-from relay.stores.appendfile import FILE_MODE
-from relay.stores.folders import FOLDER_MODE
+from relay.stores.connections import Connections, make_sqlite_file
 
-POOL_SIZE: Final = 4
 TIMEOUT_S: Final = 15.0
 """For a transaction, the wait for a free connection included."""
 
-BUSY_TIMEOUT_S: Final = 5.0
-"""For another process's write to a SQLite file."""
-
-CONNECT_TIMEOUT_S: Final = 5.0
 _REFUSED: Final = "The index does not take what it was given"
 """Without the database's own words, for they may have what was said in a call."""
-
-_BEGIN: Final = "relay_begin"
 
 
 class InvalidStoreUrl(ValueError):  # named by the situation
@@ -77,7 +69,7 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeout_s = timeout_s
-        self._engine: AsyncEngine | None = None
+        self._connections: Connections | None = None
         self._scripts: ScriptDirectory | None = None
         self._file: tuple[int, int] | None = None
         self._preparing = asyncio.Lock()
@@ -98,8 +90,8 @@ class Database:
     async def _prepare(self) -> None:
         if self._scripts is None:
             self._scripts = await asyncio.to_thread(migrations.load)
-        if self._engine is None:
-            self._engine = await asyncio.to_thread(self._create_engine)
+        if self._connections is None:
+            self._connections = await asyncio.to_thread(self._connect)
         if self.is_sqlite:
             await self._prepare_file()
         try:
@@ -112,8 +104,8 @@ class Database:
 
     async def probe(self) -> None:
         """Shows that it answers and takes writes; changes nothing. Raises IndexUnavailable."""
-        if self._engine is None:
-            self._engine = await asyncio.to_thread(self._create_engine)
+        if self._connections is None:
+            self._connections = await asyncio.to_thread(self._connect)
         async with self.writing() as connection:
             await connection.execute(sa.select(1))
 
@@ -139,23 +131,23 @@ class Database:
     async def truncate_log(self) -> None:
         """Takes what was deleted out of SQLite's write-ahead log, if no other is reading it."""
         if self.is_sqlite:
-            async with self._deadline(), self._connected().connect() as connection:
+            async with self.reading() as connection:
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def close(self) -> None:
         """Closes all connections. Twice is fine."""
-        if self._engine is not None:
-            await self._engine.dispose()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.close()
 
-    def _connected(self) -> AsyncEngine:
-        if self._engine is None:
-            raise IndexUnavailable("The index is not open yet")
-        return self._engine
+    def _connect(self) -> Connections:
+        return Connections(self.url, timeout_s=self._timeout_s)
 
     @asynccontextmanager
     async def _transaction(self, begin: str) -> AsyncIterator[AsyncConnection]:
-        engine = self._connected().execution_options(**{_BEGIN: begin})
-        async with self._deadline(), engine.begin() as connection:
+        if self._connections is None:
+            raise IndexUnavailable("The index is not open")
+        async with self._deadline(), self._connections.begin(begin) as connection:
             yield connection
 
     @asynccontextmanager
@@ -174,26 +166,6 @@ class Database:
         except StatementError as error:  # it did not even get to the driver
             raise NotStorable(_REFUSED) from error
 
-    # -- how to connect
-
-    def _create_engine(self) -> AsyncEngine:
-        arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S}
-        if not self.is_sqlite:
-            arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": self._timeout_s}
-        engine = create_async_engine(
-            self.url,
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=self._timeout_s,
-            pool_pre_ping=not self.is_sqlite,
-            hide_parameters=True,  # what was said in a call belongs into no error message
-            connect_args=arguments,
-        )
-        if self.is_sqlite:
-            sa.event.listen(engine.sync_engine, "connect", _prepare_connection)
-            sa.event.listen(engine.sync_engine, "begin", _begin)
-        return engine
-
     # -- SQLite's file
 
     @property
@@ -204,33 +176,11 @@ class Database:
     async def _prepare_file(self) -> None:
         if self._file is not None and not await self.is_the_same():
             await self.close()  # its connections hold a file nobody sees any more
+            self._connections = await asyncio.to_thread(self._connect)
         try:
-            await asyncio.to_thread(_make_file, self._path)
-        except OSError as error:
+            await asyncio.to_thread(make_sqlite_file, self._path)
+        except (OSError, sqlite3.Error) as error:
             raise IndexUnavailable(_line(error)) from error
-
-
-def _prepare_connection(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # SQLAlchemy begins, not the driver
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = NORMAL",  # what a power cut takes, the folders give back
-        "foreign_keys = ON",
-        "secure_delete = ON",  # what is deleted is overwritten
-        "temp_store = MEMORY",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
-
-
-def _make_file(path: Path) -> None:
-    path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

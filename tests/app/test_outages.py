@@ -157,7 +157,7 @@ def send(processes: list[int], number: signal.Signals) -> None:
 async def test_sqlite_that_another_process_locks_is_waited_for_and_catches_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.stores.database.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("relay.stores.connections.BUSY_TIMEOUT_S", 0.2)
     directory = tmp_path / "calls"
     async with serving_at(directory) as stage:
         before = await ended_call(stage)

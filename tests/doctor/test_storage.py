@@ -82,7 +82,7 @@ async def test_doctor_of_a_directory_that_is_a_file_warns(tmp_path: Path) -> Non
 async def test_doctor_of_an_index_that_is_locked_or_none_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.stores.database.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("relay.stores.connections.BUSY_TIMEOUT_S", 0.1)
     garbage, held = tmp_path / "garbage.sqlite", tmp_path / "held.sqlite"
     await asyncio.to_thread(garbage.write_bytes, b"precious notes, no database. " * 100)
     other = sqlite3.connect(held, isolation_level=None)

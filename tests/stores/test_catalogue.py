@@ -283,7 +283,7 @@ async def sqlite_index(tmp_path: Path) -> AsyncIterator[tuple[Path, Database]]:
 async def test_catalogue_when_sqlite_is_locked_by_another_waits_and_catches_up(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.stores.database.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("relay.stores.connections.BUSY_TIMEOUT_S", 0.1)
     async with sqlite_index(tmp_path) as (path, database):
         feed = await feed_of(directory, database)
         async with running(feed) as catalogue:
