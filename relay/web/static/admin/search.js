@@ -48,7 +48,8 @@ class SearchView {
 
   unmount() {
     clearTimeout(this.#typing);
-    this.#interrupt();
+    clearTimeout(this.#following);
+    this.#asked.abort();
   }
 
   // -- what is looked for
@@ -145,13 +146,9 @@ class SearchView {
     if (this.#paged) return; // whoever has gone on reads what there was
     const { signal } = this.#asked;
     const filters = this.#filters();
-    try {
-      if (!document.hidden && !isMarkedIn(this.#results)) {
-        const page = await get("sessions", query(filters), { signal });
-        if (JSON.stringify(page) !== this.#first) keepFocus(this.#results, () => this.#begin(page, filters));
-      }
-    } catch {
-      // what was found before stays
+    if (!document.hidden && !isMarkedIn(this.#results)) {
+      const page = await get("sessions", query(filters), { signal }).catch(() => null); // what was found before stays
+      if (page && JSON.stringify(page) !== this.#first) keepFocus(this.#results, () => this.#begin(page, filters));
     }
     if (!signal.aborted) this.#follow();
   }
