@@ -161,10 +161,33 @@ class Timeline:
     ) -> None:
         """Takes a packet. `sequence` (16 bits), `timestamp` (32 bits) as on the wire; arrivals
         never decrease; `samples` is its duration, positive."""
-        if ssrc == self._ssrc and 0 < (ahead := sequence - self._highest & 0xFFFF) < 0x8000:
-            self._append(self._highest + ahead, timestamp, arrival, samples, payload)
+        ahead = sequence - self._highest & 0xFFFF
+        if ssrc != self._ssrc or not 0 < ahead < 0x8000:  # late, doubled, or of another stream
+            number = self._number_of_other(arrival, ssrc, sequence, timestamp)
+            if number is None:
+                return
+            if self._held and number <= self._held[-1].sequence:
+                self._insert(number, timestamp, arrival, samples, payload)
+                return
         else:
-            self._push_other(arrival, ssrc, sequence, timestamp, samples, payload)
+            number = self._highest + ahead
+        clock = self._clock
+        assert clock is not None
+        self._highest = number
+        # Unwrapped to what is nearest to the packet before.
+        last = self._timestamp
+        self._timestamp = timestamp = (
+            last + (timestamp - last + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        )
+        shift = arrival - timestamp
+        if shift < clock.shift - self._step:
+            self.counts.restarts += 1
+            clock = self._clock = _Clock(self._rate, arrival, shift)
+        elif shift < clock.latest or arrival >= clock.second_ends:
+            clock.update(arrival, shift)
+        self._held.append(
+            tuple.__new__(_Held, (number, timestamp, arrival, samples, payload, clock))
+        )
 
     def pop(self, now: int) -> list[Placed]:
         """What may be written at `now`: all that waited long enough, and what precedes it."""
@@ -194,51 +217,23 @@ class Timeline:
 
     # -- arriving
 
-    def _append(
-        self, number: int, timestamp: int, arrival: int, samples: int, payload: bytes
-    ) -> None:
-        """The newest packet of its stream, as nearly all are."""
-        clock = self._clock
-        assert clock is not None
-        self._highest = number
-        # Unwrapped to what is nearest to the packet before.
-        ahead = (timestamp - self._timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
-        self._timestamp = timestamp = self._timestamp + ahead
-        shift = arrival - timestamp
-        if shift < clock.shift - self._step:
-            self.counts.restarts += 1
-            clock = self._clock = _Clock(self._rate, arrival, shift)
-        elif shift < clock.latest or arrival >= clock.second_ends:
-            clock.update(arrival, shift)
-        self._held.append(
-            tuple.__new__(_Held, (number, timestamp, arrival, samples, payload, clock))
-        )
-
-    def _push_other(
-        self,
-        arrival: int,
-        ssrc: int,
-        sequence: int,
-        timestamp: int,
-        samples: int,
-        payload: bytes,
-    ) -> None:
-        """A packet that is late, doubled, or of another stream."""
+    def _number_of_other(
+        self, arrival: int, ssrc: int, sequence: int, timestamp: int
+    ) -> int | None:
+        """The sequence number, unwrapped, of what is not its stream's newest; None where it came
+        too late."""
         if ssrc != self._ssrc or self._clock is None:
             if ssrc == self._stale_ssrc and arrival - self._switched_at < self._rate * _STALE_S:
                 self.counts.late += 1
-                return
+                return None
             self._switch(arrival, ssrc, sequence, timestamp)
         number = self._highest + (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
         if number <= self._released:
             if not self._is_restart(number, sequence):
-                return
+                return None
             self._switch(arrival, ssrc, sequence, timestamp)
             number = self._highest
-        if not self._held or number > self._held[-1].sequence:
-            self._append(number, timestamp, arrival, samples, payload)
-        else:
-            self._insert(number, timestamp, arrival, samples, payload)
+        return number
 
     def _switch(self, arrival: int, ssrc: int, sequence: int, timestamp: int) -> None:
         """A new stream: nothing of its numbers follows from those before."""
@@ -285,7 +280,7 @@ class Timeline:
         held = self._held
         self._late_step(held, count)
         due = held[:count]
-        placed = [self._place(packet) for packet in due]
+        placed = self._place(due)
         mean = sum([len(packet.payload) for packet in due]) / count
         self._mean_bytes += (mean - self._mean_bytes) / 8 if self._mean_bytes else mean
         self._released = max(self._released, held[count - 1].sequence)
@@ -320,27 +315,32 @@ class Timeline:
             self._clock = clock
         self.counts.restarts += 1
 
-    def _place(self, packet: _Held) -> Placed:
-        _, timestamp, arrival, samples, payload, clock = packet
-        # No place is later than the arrival, whatever a timestamp says.
-        due = timestamp + clock.shift
-        error = (due if due < arrival else arrival) - self.position  # noqa: FURB136 quicker
-        gap, kept = 0, samples
-        if clock is not self._placed_by:
-            gap = _nearest(error, self._grain)
-            self.counts.filled += gap
-            self._placed_by = clock
-        elif timestamp > self._expected:
-            gap = self._missing(timestamp - self._expected, error)
-        elif error >= self._correction:
-            gap = _nearest(error, self._correction)
-            self.counts.stretched += gap
-        if error <= -self._quiet_correction and not gap:
-            kept = self._trimmed(len(payload), samples, error)
-        self._expected = timestamp + samples
-        self._since_trim += 1
-        self.position += gap + kept
-        return tuple.__new__(Placed, (gap, payload, samples, kept))
+    def _place(self, due: list[_Held]) -> list[Placed]:
+        position, expected, placed_by = self.position, self._expected, self._placed_by
+        late_by, early_by = self._correction, -self._quiet_correction
+        placed: list[Placed] = []
+        for _, timestamp, arrival, samples, payload, clock in due:
+            # No place is later than the arrival, whatever a timestamp says.
+            place = timestamp + clock.shift
+            error = (place if place < arrival else arrival) - position  # noqa: FURB136 quicker
+            gap, kept = 0, samples
+            if clock is not placed_by:
+                gap = _nearest(error, self._grain)
+                self.counts.filled += gap
+                placed_by = clock
+            elif timestamp > expected:
+                gap = self._missing(timestamp - expected, error)
+            elif error >= late_by:
+                gap = _nearest(error, self._correction)
+                self.counts.stretched += gap
+            if error <= early_by and not gap:
+                kept = self._trimmed(len(payload), samples, error)
+            expected = timestamp + samples
+            self._since_trim += 1
+            position += gap + kept
+            placed.append(tuple.__new__(Placed, (gap, payload, samples, kept)))
+        self.position, self._expected, self._placed_by = position, expected, placed_by
+        return placed
 
     def _missing(self, gap: int, error: int) -> int:
         """The gap for one that the timestamps have."""
