@@ -8,10 +8,10 @@ import json
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from relay.loadtest.model import LoadModel
 
@@ -20,11 +20,14 @@ from .control import Pace, Reading, WorkerHandle, read_window, worker
 from .forwarder import forwarding
 from .machine import Site
 from .plan import Plan
-from .process import Footprint, Measured, MeasurementError
+from .process import Footprint, Measured, MeasurementError, resumed, stopped
 
 LOSS_PERMILLE = 10
 _FIRST_CALLS = 2
 """Before the memory of no call is taken: what the first call loads belongs to none."""
+
+RECORDING = "recording"
+"""With on or off, the set and the turn: the name of a reading."""
 
 HELD = ("tasks", "threads", "udp sockets", "connections")
 """What may be left behind, besides memory."""
@@ -32,6 +35,10 @@ HELD = ("tasks", "threads", "udp sockets", "connections")
 _SETTLE_TIMEOUT_S = 20.0
 _CHURN_TIMEOUT_S = 400.0
 _OPEN_TIMEOUT_S = 90.0
+
+
+Chain: TypeAlias = tuple[chains.Server, chains.Server, WorkerHandle]
+"""The relay, its upstream, and who calls it."""
 
 
 @dataclass(slots=True)
@@ -131,23 +138,46 @@ class Bench:
                 self.found.posts["busy"] = await self._post(client, simulator, server)
 
     async def _recording(self) -> None:
-        """Relays that keep everything and relays that keep nothing, in turn: how the packets of
-        both sides fall together is another thing in each process, and makes some tenths of CPU."""
+        """A relay that keeps nothing and one that keeps everything, each with calls of its own. In
+        turns of seconds the ends of one stand still, so that both meet the same moods of the
+        machine: those of minutes are larger than what is measured."""
         kept = Counter[str]()
-        for n in range(self._plan.recording_rounds):
+        for n in range(self._plan.recording_sets):
             with tempfile.TemporaryDirectory(dir=self._site.folder, prefix="kept-") as folder:
-                await self._read_keeping(f"recording off {n}", None)
-                await self._read_keeping(f"recording on {n}", Path(folder))
+                async with (
+                    self._standing_still("recording off", None) as off,
+                    self._standing_still("recording on", Path(folder)) as on,
+                ):
+                    for turn in range(self._plan.recording_turns):
+                        both = [
+                            (f"recording off {n}.{turn}", off),
+                            (f"recording on {n}.{turn}", on),
+                        ]
+                        for name, chain in both if turn % 2 else reversed(both):
+                            self.found.readings[name] = await self._read_turn(chain, [off, on])
                 kept.update(_kept_in(Path(folder)))
         self.found.recorded = dict(kept)
         if kept["lost_packets"] or kept["lost_events"]:
             raise MeasurementError(f"the recorder lost something: {dict(kept)}")
 
-    async def _read_keeping(self, name: str, recordings: Path | None) -> None:
-        plan = self._plan
-        async with self._relay_chain(recordings) as (relay, simulator, client):
+    async def _read_turn(self, chain: Chain, all_there_are: Sequence[Chain]) -> Reading:
+        relay, simulator, client = chain
+        ours = [part for one in all_there_are for part in _processes(one)]
+        calls, pace = self._plan.most.calls, self._plan.recording
+        with resumed((simulator.process, client.process)):
+            return await read_window(client, relay.process, ours, calls=calls, pace=pace)
+
+    @contextlib.asynccontextmanager
+    async def _standing_still(self, name: str, recordings: Path | None) -> AsyncIterator[Chain]:
+        """A chain whose calls are up, and whose ends are stopped."""
+        folder = self._site.folder / name.replace(" ", "-")
+        folder.mkdir(exist_ok=True)
+        async with self._relay_chain(recordings, replace(self._site, folder=folder)) as chain:
+            relay, simulator, client = chain
             await self._one_after_another(client, relay, _FIRST_CALLS)
-            await self._read_calls(name, client, relay, simulator, plan.most, plan.recording)
+            async with self._calls(client, relay, self._plan.most):
+                with stopped((simulator.process, client.process)):
+                    yield chain
 
     async def _loss(self) -> None:
         model = self._plan.most
@@ -257,12 +287,13 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def _relay_chain(
-        self, recordings: Path | None = None
-    ) -> AsyncIterator[tuple[chains.Server, chains.Server, WorkerHandle]]:
+        self, recordings: Path | None = None, site: Site | None = None
+    ) -> AsyncIterator[Chain]:
+        site = site or self._site
         async with (
-            chains.simulator(self._site) as simulator,
-            chains.relay(self._site, simulator, recordings) as relay,
-            worker("client", self._site) as client,
+            chains.simulator(site) as simulator,
+            chains.relay(site, simulator, recordings) as relay,
+            worker("client", site) as client,
         ):
             yield relay, simulator, client
 
@@ -284,6 +315,10 @@ class Bench:
             yield
         finally:
             await client.order("close")
+
+
+def _processes(chain: Chain) -> list[Measured]:
+    return [part.process for part in chain]
 
 
 def _kept_in(folder: Path) -> dict[str, int]:

@@ -11,8 +11,9 @@ from .control import Pace
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All times in seconds. `recording` is each window with recordings and without them, in
-    `recording_rounds` turns; `loss` is how long packets are lost, `around_loss` each window around.
+    """All times in seconds. `recording` is each window with recordings and without them, of which
+    there are `recording_turns` for each of `recording_sets` of calls; `loss` is how long packets
+    are lost, `around_loss` each window around.
 
     The yardstick that decodes is saturated by a few calls, so it gets `obvious_calls`.
     """
@@ -22,7 +23,8 @@ class Plan:
     fewer: LoadModel
     posts: int
     recording: Pace
-    recording_rounds: int
+    recording_sets: int
+    recording_turns: int
     around_loss: Pace
     loss_s: float
     churn_calls: int
@@ -36,8 +38,9 @@ FULL = Plan(
     most=LoadModel(calls=50),
     fewer=LoadModel(calls=20),
     posts=200,
-    recording=Pace(warm_up_s=3, window_s=12, tries=2),
-    recording_rounds=4,
+    recording=Pace(warm_up_s=1, window_s=2.5),
+    recording_sets=4,
+    recording_turns=6,
     around_loss=Pace(warm_up_s=3, window_s=10, tries=3),
     loss_s=30,
     churn_calls=1000,
@@ -51,8 +54,9 @@ QUICK = Plan(
     most=LoadModel(calls=50, opened_per_s=50),
     fewer=LoadModel(calls=20, opened_per_s=50),
     posts=30,
-    recording=Pace(warm_up_s=2, window_s=5),
-    recording_rounds=2,
+    recording=Pace(warm_up_s=1, window_s=2),
+    recording_sets=1,
+    recording_turns=5,
     around_loss=Pace(warm_up_s=2, window_s=4),
     loss_s=6,
     churn_calls=100,

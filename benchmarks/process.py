@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +115,30 @@ def _on_cpu_s(task: Path) -> float:
 
 def _count_connections(process: psutil.Process) -> int:
     return sum(c.status != psutil.CONN_LISTEN for c in process.net_connections("tcp"))
+
+
+@contextlib.contextmanager
+def stopped(processes: Sequence[Measured]) -> Iterator[None]:
+    """They stand still within the block."""
+    for process in processes:
+        process.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def resumed(processes: Sequence[Measured]) -> Iterator[None]:
+    """Within a block in which they are stopped: they run."""
+    for process in processes:
+        process.signal(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.signal(signal.SIGSTOP)
 
 
 @contextlib.asynccontextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from . import figures
-from .bench import HELD, Measurements, leftovers
+from .bench import HELD, RECORDING, Measurements, leftovers
 from .control import QUIET_SHARE, Reading
 from .figures import Figure, Target
 from .plan import Plan
@@ -59,7 +59,7 @@ def disturbed(found: Measurements) -> list[str]:
     return [
         f"{name}: {reading.others_share:.0%} of the machine was used by others"
         for name, reading in found.readings.items()
-        if reading.others_share > QUIET_SHARE
+        if reading.others_share > QUIET_SHARE and not name.startswith(RECORDING)
     ]
 
 
@@ -106,33 +106,47 @@ def _added(
 
 
 def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
-    """What keeping calls costs: medians of the readings with it and without it."""
-    rounds = range(plan.recording_rounds)
-    on = [r for n in rounds if (r := found.readings.get(f"recording on {n}"))]
-    off = [r for n in rounds if (r := found.readings.get(f"recording off {n}"))]
+    """What keeping calls costs: medians over the turns, each a window with it and one without."""
+    turns = [
+        (on, off)
+        for name, on in found.readings.items()
+        if name.startswith(f"{RECORDING} on ")
+        and (off := found.readings.get(name.replace(" on ", " off ")))
+    ]
     names = (f"recording: CPU at {plan.most.calls} calls, more than without", _RECORDING_P99)
-    if not on or not off or "recording" in found.failures:
+    if not turns or "recording" in found.failures:
         for name, target in zip(names, _RECORDING_TARGETS, strict=True):
             yield Figure(name, "", None, target, _why(found, "recording"))
         return
     kept = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in found.recorded.items())
-    cpu = [[reading.cpu_ms_per_call_s for reading in readings] for readings in (on, off)]
-    more = 100 * (median(cpu[0]) / median(cpu[1]) - 1)
-    note = f"{_told(cpu[0])} ms with it, {_told(cpu[1])} ms without; {kept}"
+    cpu = [(on.cpu_ms_per_call_s, off.cpu_ms_per_call_s) for on, off in turns]
+    more = 100 * (median(on / off for on, off in cpu) - 1)
+    others = max(reading.others_share for turn in turns for reading in turn)
+    note = f"{_told(cpu, 'ms')}; {kept}; others used up to {others:.0%} of the machine"
     yield Figure(names[0], "%", more, _RECORDING_TARGETS[0], note)
     p99 = [
-        [reading.load.round_trip_ms.p99 for reading in readings if reading.load.round_trip_ms]
-        for readings in (on, off)
+        (on.load.round_trip_ms.p99, off.load.round_trip_ms.p99)
+        for on, off in turns
+        if on.load.round_trip_ms and off.load.round_trip_ms
     ]
-    if not p99[0] or not p99[1]:
+    if not p99:
         yield Figure(names[1], "ms", None, _RECORDING_TARGETS[1], "no marked packets came back")
         return
-    note = f"p99 of the round trip {_told(p99[0])} ms with it, {_told(p99[1])} ms without"
-    yield Figure(names[1], "ms", median(p99[0]) - median(p99[1]), _RECORDING_TARGETS[1], note)
+    later = median(on - off for on, off in p99)
+    yield Figure(names[1], "ms", later, _RECORDING_TARGETS[1], f"p99 {_told(p99, 'ms')}")
 
 
-def _told(values: list[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)
+def _told(turns: list[tuple[float, float]], unit: str) -> str:
+    """Medians, and where half of the values lie."""
+    with_it, without = (_spread(values) for values in zip(*turns, strict=True))
+    return f"{with_it} {unit} with it, {without} without, in {len(turns)} turns"
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.2f}"
+    low, middle, high = quantiles(values, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 _RECORDING_P99 = "recording: added to the round trip's p99"
