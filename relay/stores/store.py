@@ -146,7 +146,8 @@ class Store:
         if known.is_local:
             if await self.index.origin_of(conversation_id) not in (None, self.index.origin):
                 raise KeptElsewhere(f"{known.id} is in another relay's directory; ask that one")
-            return None  # it was deleted just now
+            if known.upload.state != "uploaded":
+                return None  # it was deleted just now; else it may be that only its folder was
         if self.archive is None:
             raise OutOfReach(f"{known.id} is where it was uploaded to: set recording.upload_url")
         return await kept_there(self.archive, known.day, conversation_id)

@@ -65,6 +65,26 @@ async def test_find_of_an_uploaded_conversation_reads_all_of_it_at_the_target(
     assert missing is None
 
 
+async def test_find_while_an_uploads_folder_is_taken_away_reads_at_the_target(
+    options: StoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Kept | None] = []
+    async with prepared_store(options, nobody_is_live) as store:
+        set_remote = store.index.set_remote
+
+        async def after_a_look(_: Index, conversation_id: str) -> None:
+            found.append(await store.find(conversation_id))
+            await set_remote(conversation_id)
+
+        monkeypatch.setattr(Index, "set_remote", after_a_look)
+        await uploaded(store, options.directory, "rtc_1")
+        (kept,) = found
+        assert kept is not None
+        audio = await content_of(await kept.file("client.ogg"))
+
+    assert audio == AUDIO
+
+
 async def test_find_of_a_conversation_here_takes_its_folder(options: StoreOptions) -> None:
     async with prepared_store(options, nobody_is_live) as store:
         folder = await keep(options.directory, "rtc_1", "Good morning.")
