@@ -90,8 +90,7 @@ class Database:
     async def _prepare(self) -> None:
         if self._scripts is None:
             self._scripts = await asyncio.to_thread(migrations.load)
-        if self._connections is None:
-            self._connections = await asyncio.to_thread(self._connect)
+        await self._connect()
         if self.is_sqlite:
             await self._prepare_file()
         try:
@@ -104,8 +103,7 @@ class Database:
 
     async def probe(self) -> None:
         """Shows that it answers and takes writes; changes nothing. Raises IndexUnavailable."""
-        if self._connections is None:
-            self._connections = await asyncio.to_thread(self._connect)
+        await self._connect()
         async with self.writing() as connection:
             await connection.execute(sa.select(1))
 
@@ -140,8 +138,11 @@ class Database:
         if connections is not None:
             await connections.close()
 
-    def _connect(self) -> Connections:
-        return Connections(self.url, timeout_s=self._timeout_s)
+    async def _connect(self) -> None:
+        if self._connections is None:
+            self._connections = await asyncio.to_thread(
+                Connections, self.url, timeout_s=self._timeout_s
+            )
 
     @asynccontextmanager
     async def _transaction(self, begin: str) -> AsyncIterator[AsyncConnection]:
@@ -176,7 +177,7 @@ class Database:
     async def _prepare_file(self) -> None:
         if self._file is not None and not await self.is_the_same():
             await self.close()  # its connections hold a file nobody sees any more
-            self._connections = await asyncio.to_thread(self._connect)
+            await self._connect()
         try:
             await asyncio.to_thread(make_sqlite_file, self._path)
         except (OSError, sqlite3.Error) as error:
