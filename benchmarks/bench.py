@@ -8,10 +8,10 @@ import json
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from relay.loadtest.model import LoadModel
 
@@ -26,9 +26,6 @@ LOSS_PERMILLE = 10
 _FIRST_CALLS = 2
 """Before the memory of no call is taken: what the first call loads belongs to none."""
 
-RECORDING = "recording"
-"""With on or off, the set and the turn: the name of a reading."""
-
 HELD = ("tasks", "threads", "udp sockets", "connections")
 """What may be left behind, besides memory."""
 
@@ -37,19 +34,30 @@ _CHURN_TIMEOUT_S = 400.0
 _OPEN_TIMEOUT_S = 90.0
 
 
-Chain: TypeAlias = tuple[chains.Server, chains.Server, WorkerHandle]
-"""The relay, its upstream, and who calls it."""
+class Chain(NamedTuple):
+    """The relay, its upstream, and who calls it."""
+
+    relay: chains.Server
+    simulator: chains.Server
+    client: WorkerHandle
+
+    @property
+    def ends(self) -> list[Measured]:
+        """The processes that make the relay work."""
+        return [self.simulator.process, self.client.process]
 
 
 @dataclass(slots=True)
 class Measurements:
-    """Everything a run found out, by name; `failures` says why something is missing."""
+    """Everything a run found out, by name; `turns` are readings with recording and without it, one
+    after the other; `failures` says why something is missing."""
 
     readings: dict[str, Reading] = field(default_factory=dict)
     empty: dict[str, Footprint] = field(default_factory=dict)
     posts: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     churn: dict[str, Any] = field(default_factory=dict)
     recorded: dict[str, int] = field(default_factory=dict)
+    turns: list[tuple[Reading, Reading]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -142,30 +150,31 @@ class Bench:
         turns of seconds the ends of one stand still, so that both meet the same moods of the
         machine: those of minutes are larger than what is measured."""
         kept = Counter[str]()
-        for n in range(self._plan.recording_sets):
+        for _ in range(self._plan.recording_sets):
             with tempfile.TemporaryDirectory(dir=self._site.folder, prefix="kept-") as folder:
                 async with (
-                    self._standing_still("recording off", None) as off,
                     self._standing_still("recording on", Path(folder)) as on,
+                    self._standing_still("recording off", None) as off,
                 ):
+                    ours = [part for chain in (on, off) for part in chain.ends]
+                    ours += [on.relay.process, off.relay.process]
                     for turn in range(self._plan.recording_turns):
-                        both = [
-                            (f"recording off {n}.{turn}", off),
-                            (f"recording on {n}.{turn}", on),
-                        ]
-                        for name, chain in both if turn % 2 else reversed(both):
-                            self.found.readings[name] = await self._read_turn(chain, [off, on])
+                        chains_of_turn = (on, off) if turn % 2 == 0 else (off, on)
+                        read = {
+                            chain: await self._read_turn(chain, ours) for chain in chains_of_turn
+                        }
+                        self.found.turns.append((read[on], read[off]))
                 kept.update(_kept_in(Path(folder)))
         self.found.recorded = dict(kept)
         if kept["lost_packets"] or kept["lost_events"]:
             raise MeasurementError(f"the recorder lost something: {dict(kept)}")
 
-    async def _read_turn(self, chain: Chain, all_there_are: Sequence[Chain]) -> Reading:
-        relay, simulator, client = chain
-        ours = [part for one in all_there_are for part in _processes(one)]
+    async def _read_turn(self, chain: Chain, ours: list[Measured]) -> Reading:
         calls, pace = self._plan.most.calls, self._plan.recording
-        with resumed((simulator.process, client.process)):
-            return await read_window(client, relay.process, ours, calls=calls, pace=pace)
+        with resumed(chain.ends):
+            return await read_window(
+                chain.client, chain.relay.process, ours, calls=calls, pace=pace
+            )
 
     @contextlib.asynccontextmanager
     async def _standing_still(self, name: str, recordings: Path | None) -> AsyncIterator[Chain]:
@@ -173,10 +182,9 @@ class Bench:
         folder = self._site.folder / name.replace(" ", "-")
         folder.mkdir(exist_ok=True)
         async with self._relay_chain(recordings, replace(self._site, folder=folder)) as chain:
-            relay, simulator, client = chain
-            await self._one_after_another(client, relay, _FIRST_CALLS)
-            async with self._calls(client, relay, self._plan.most):
-                with stopped((simulator.process, client.process)):
+            await self._one_after_another(chain.client, chain.relay, _FIRST_CALLS)
+            async with self._calls(chain.client, chain.relay, self._plan.most):
+                with stopped(chain.ends):
                     yield chain
 
     async def _loss(self) -> None:
@@ -295,7 +303,7 @@ class Bench:
             chains.relay(site, simulator, recordings) as relay,
             worker("client", site) as client,
         ):
-            yield relay, simulator, client
+            yield Chain(relay, simulator, client)
 
     @contextlib.asynccontextmanager
     async def _calls(
@@ -315,10 +323,6 @@ class Bench:
             yield
         finally:
             await client.order("close")
-
-
-def _processes(chain: Chain) -> list[Measured]:
-    return [part.process for part in chain]
 
 
 def _kept_in(folder: Path) -> dict[str, int]:

@@ -117,28 +117,27 @@ def _count_connections(process: psutil.Process) -> int:
     return sum(c.status != psutil.CONN_LISTEN for c in process.net_connections("tcp"))
 
 
-@contextlib.contextmanager
-def stopped(processes: Sequence[Measured]) -> Iterator[None]:
+def stopped(processes: Sequence[Measured]) -> contextlib.AbstractContextManager[None]:
     """They stand still within the block."""
-    for process in processes:
-        process.signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.signal(signal.SIGCONT)
+    return _between(processes, signal.SIGSTOP, signal.SIGCONT)
+
+
+def resumed(processes: Sequence[Measured]) -> contextlib.AbstractContextManager[None]:
+    """Within a block in which they are stopped: they run."""
+    return _between(processes, signal.SIGCONT, signal.SIGSTOP)
 
 
 @contextlib.contextmanager
-def resumed(processes: Sequence[Measured]) -> Iterator[None]:
-    """Within a block in which they are stopped: they run."""
+def _between(
+    processes: Sequence[Measured], before: signal.Signals, after: signal.Signals
+) -> Iterator[None]:
     for process in processes:
-        process.signal(signal.SIGCONT)
+        process.signal(before)
     try:
         yield
     finally:
         for process in processes:
-            process.signal(signal.SIGSTOP)
+            process.signal(after)
 
 
 @contextlib.asynccontextmanager

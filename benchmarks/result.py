@@ -8,7 +8,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from . import figures
-from .bench import HELD, RECORDING, Measurements, leftovers
+from .bench import HELD, Measurements, leftovers
 from .control import QUIET_SHARE, Reading
 from .figures import Figure, Target
 from .plan import Plan
@@ -42,10 +42,10 @@ def measured(rows: list[Figure]) -> list[Figure]:
 def to_json(found: Measurements) -> dict[str, Any]:
     """Everything as it was measured."""
     return {
-        "readings": {
-            name: asdict(reading) | {"load": reading.load.to_json()}
-            for name, reading in found.readings.items()
-        },
+        "readings": {name: _reading_json(reading) for name, reading in found.readings.items()},
+        "recording": [
+            {"on": _reading_json(on), "off": _reading_json(off)} for on, off in found.turns
+        ],
         "empty": {name: asdict(footprint) for name, footprint in found.empty.items()},
         "posts": found.posts,
         "churn": found.churn,
@@ -54,12 +54,16 @@ def to_json(found: Measurements) -> dict[str, Any]:
     }
 
 
+def _reading_json(reading: Reading) -> dict[str, Any]:
+    return asdict(reading) | {"load": reading.load.to_json()}
+
+
 def disturbed(found: Measurements) -> list[str]:
     """The windows in which others used the machine, or in which the load was not punctual."""
     return [
         f"{name}: {reading.others_share:.0%} of the machine was used by others"
         for name, reading in found.readings.items()
-        if reading.others_share > QUIET_SHARE and not name.startswith(RECORDING)
+        if reading.others_share > QUIET_SHARE
     ]
 
 
@@ -107,12 +111,7 @@ def _added(
 
 def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
     """What keeping calls costs: medians over the turns, each a window with it and one without."""
-    turns = [
-        (on, off)
-        for name, on in found.readings.items()
-        if name.startswith(f"{RECORDING} on ")
-        and (off := found.readings.get(name.replace(" on ", " off ")))
-    ]
+    turns = found.turns
     names = (f"recording: CPU at {plan.most.calls} calls, more than without", _RECORDING_P99)
     if not turns or "recording" in found.failures:
         for name, target in zip(names, _RECORDING_TARGETS, strict=True):
@@ -122,7 +121,7 @@ def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
     cpu = [(on.cpu_ms_per_call_s, off.cpu_ms_per_call_s) for on, off in turns]
     more = 100 * (median(on / off for on, off in cpu) - 1)
     others = max(reading.others_share for turn in turns for reading in turn)
-    note = f"{_told(cpu, 'ms')}; {kept}; others used up to {others:.0%} of the machine"
+    note = f"{_told(cpu)}; {kept}; others used up to {others:.0%} of the machine"
     yield Figure(names[0], "%", more, _RECORDING_TARGETS[0], note)
     p99 = [
         (on.load.round_trip_ms.p99, off.load.round_trip_ms.p99)
@@ -133,13 +132,13 @@ def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
         yield Figure(names[1], "ms", None, _RECORDING_TARGETS[1], "no marked packets came back")
         return
     later = median(on - off for on, off in p99)
-    yield Figure(names[1], "ms", later, _RECORDING_TARGETS[1], f"p99 {_told(p99, 'ms')}")
+    yield Figure(names[1], "ms", later, _RECORDING_TARGETS[1], f"p99 {_told(p99)}")
 
 
-def _told(turns: list[tuple[float, float]], unit: str) -> str:
-    """Medians, and where half of the values lie."""
+def _told(turns: list[tuple[float, float]]) -> str:
+    """Medians in ms, and where half of the values lie."""
     with_it, without = (_spread(values) for values in zip(*turns, strict=True))
-    return f"{with_it} {unit} with it, {without} without, in {len(turns)} turns"
+    return f"{with_it} ms with it, {without} without, in {len(turns)} turns"
 
 
 def _spread(values: Sequence[float]) -> str:
