@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.lockfile import entries
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -144,8 +146,7 @@ def test_dockerfile_when_built_holds_the_locked_runtime_and_nothing_else(image: 
     )
     installed = {entry["name"].lower().replace("_", "-") for entry in json.loads(listing)}
 
-    locked = (ROOT / "requirements" / "runtime.txt").read_text()
-    wanted = set(re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==", locked, re.MULTILINE))
+    wanted = entries(ROOT / "requirements" / "runtime.txt").keys()
     assert installed - {"pip", "setuptools", "relay"} <= wanted
     assert "relay" in installed
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import sys
 import tomllib
 from contextlib import suppress
@@ -16,10 +15,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.house.lockfile import entries, extras
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-LOCKED = r"^([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?=="
 GROUPS = PROJECT["dependency-groups"]
 OWNERS = {
     **packages_distributions(),
@@ -33,18 +33,6 @@ WANTED = {
     "dev": [*PROJECT["project"]["dependencies"], *GROUPS["dev"], *GROUPS["build"]],
     "build": GROUPS["build"],
 }
-
-
-def entries(lock: Path) -> dict[str, str]:
-    """Each locked package and the text of its entry, which begins with its version."""
-    parts = re.split(LOCKED, lock.read_text(), flags=re.MULTILINE)
-    return {canonicalize_name(n): text for n, text in zip(parts[1::3], parts[3::3], strict=True)}
-
-
-def extras(lock: Path) -> dict[str, set[str]]:
-    """The extras that each package is locked with."""
-    found = re.findall(LOCKED, lock.read_text(), flags=re.MULTILINE)
-    return {canonicalize_name(name): set(extras.split(",")) - {""} for name, extras in found}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
