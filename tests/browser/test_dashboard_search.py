@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -54,17 +56,21 @@ def results(page: Page) -> Locator:
     return page.locator(".result")
 
 
-async def indexed(shown: Dashboard, count: int) -> None:
-    """Waits until the server knows what was there before it."""
-    await shown.stage.until("sessions?limit=200", lambda body: len(body["sessions"]) == count)
+@asynccontextmanager
+async def calls_of(
+    prepared: Prepared, open_page: OpenPage, count: int, where: str = "#/sessions"
+) -> AsyncIterator[Dashboard]:
+    """The list of a server that knows of the `count` calls that were there before it."""
+    async with dashboard(prepared, open_page) as shown:
+        await shown.stage.until("sessions?limit=200", lambda body: len(body["sessions"]) == count)
+        await shown.open(where)
+        yield shown
 
 
 async def test_search_for_words_shows_where_they_were_said_and_opens_the_call_there(
     prepared: Prepared, open_page: OpenPage
 ) -> None:
-    async with dashboard(prepared, open_page) as shown:
-        await indexed(shown, 4)
-        await shown.open("#/sessions")
+    async with calls_of(prepared, open_page, 4) as shown:
         await expect(results(shown.page)).to_have_count(4)
 
         await shown.page.get_by_label("Search transcripts").press_sequentially("order number")
@@ -87,9 +93,7 @@ async def test_search_for_words_shows_where_they_were_said_and_opens_the_call_th
 async def test_search_with_filters_keeps_them_in_the_address(
     prepared: Prepared, open_page: OpenPage
 ) -> None:
-    async with dashboard(prepared, open_page) as shown:
-        await indexed(shown, 4)
-        await shown.open("#/sessions")
+    async with calls_of(prepared, open_page, 4) as shown:
         await shown.page.get_by_label("Outcome").select_option("failed")
         await expect(results(shown.page)).to_have_count(1)
         await shown.page.get_by_label("Model").fill("gpt-realtime-other")
@@ -112,10 +116,7 @@ def days_ago(days: int) -> str:
 
 
 async def test_search_shows_hostile_text_as_text(prepared: Prepared, open_page: OpenPage) -> None:
-    async with dashboard(prepared, open_page) as shown:
-        await indexed(shown, 4)
-        await shown.open("#/sessions?q=zebra")
-
+    async with calls_of(prepared, open_page, 4, "#/sessions?q=zebra") as shown:
         row = results(shown.page)
         await expect(row.locator(".model")).to_have_text(HOSTILE)
         await expect(row.locator(".owner")).to_have_text(HOSTILE)
@@ -127,9 +128,7 @@ async def test_search_shows_hostile_text_as_text(prepared: Prepared, open_page: 
 async def test_search_of_more_than_a_page_goes_on_where_it_ended(
     many: Prepared, open_page: OpenPage
 ) -> None:
-    async with dashboard(many, open_page) as shown:
-        await indexed(shown, 75)
-        await shown.open("#/sessions")
+    async with calls_of(many, open_page, 75) as shown:
         await expect(results(shown.page)).to_have_count(50)
         await expect(shown.page.get_by_text("50 calls, and more")).to_be_visible()
 
@@ -145,9 +144,7 @@ async def test_search_of_more_than_a_page_goes_on_where_it_ended(
 async def test_deletion_is_asked_for_once_more_and_proven(
     prepared: Prepared, open_page: OpenPage, directory: Path
 ) -> None:
-    async with dashboard(prepared, open_page) as shown:
-        await indexed(shown, 4)
-        await shown.open("#/sessions")
+    async with calls_of(prepared, open_page, 4) as shown:
         delete = shown.page.get_by_role("button", name="Delete rtc_order")
         await delete.click()
         await expect(shown.page.get_by_role("dialog")).to_contain_text("rtc_order")
@@ -170,9 +167,7 @@ async def test_deletion_is_asked_for_once_more_and_proven(
 async def test_list_keeps_up_with_calls_and_leaves_the_reader_where_he_was(
     prepared: Prepared, open_page: OpenPage
 ) -> None:
-    async with dashboard(prepared, open_page) as shown:
-        await indexed(shown, 4)
-        await shown.open("#/sessions")
+    async with calls_of(prepared, open_page, 4) as shown:
         focused = shown.page.get_by_role("button", name="Delete rtc_weather")
         await focused.focus()
 
@@ -188,9 +183,7 @@ async def test_list_keeps_up_with_calls_and_leaves_the_reader_where_he_was(
 async def test_list_is_not_filled_anew_while_some_of_it_is_marked(
     prepared: Prepared, open_page: OpenPage
 ) -> None:
-    async with dashboard(prepared, open_page) as shown:
-        await indexed(shown, 4)
-        await shown.open("#/sessions")
+    async with calls_of(prepared, open_page, 4) as shown:
         row = results(shown.page).filter(has_text="rtc_weather")
         await row.evaluate("row => getSelection().selectAllChildren(row)")
 
