@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 from . import figures
@@ -110,7 +110,9 @@ def _added(
 
 
 def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
-    """What keeping calls costs: medians over the turns, each a window with it and one without."""
+    """What keeping calls costs, over the turns, each a window with it and one without: of CPU by
+    the means, for what differs from one set of calls to the next is no outlier; of p99, which has
+    some, by the median."""
     turns = found.turns
     names = (f"recording: CPU at {plan.most.calls} calls, more than without", _RECORDING_P99)
     if not turns or "recording" in found.failures:
@@ -119,7 +121,8 @@ def _recording(found: Measurements, plan: Plan) -> Iterator[Figure]:
         return
     kept = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in found.recorded.items())
     cpu = [(on.cpu_ms_per_call_s, off.cpu_ms_per_call_s) for on, off in turns]
-    more = 100 * (median(on / off for on, off in cpu) - 1)
+    with_it, without = map(fmean, zip(*cpu, strict=True))
+    more = 100 * (with_it / without - 1)
     others = max(reading.others_share for turn in turns for reading in turn)
     note = f"{_told(cpu)}; {kept}; others used up to {others:.0%} of the machine"
     yield Figure(names[0], "%", more, _RECORDING_TARGETS[0], note)
